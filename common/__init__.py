@@ -1,0 +1,1 @@
+"""What every backend shares: data, randomness, initial weights, files. Imports no framework."""

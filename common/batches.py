@@ -1,0 +1,141 @@
+"""The only source of randomness: noise and batch order, as pure functions of seed and step.
+
+Everything drawn is made from raw 64-bit words of numpy's Philox (Salmon et al. 2011), whose raw
+stream is fixed across numpy versions; that of Generator's methods is not (NEP 19).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.config import Config, total_steps
+
+# The purpose is half of Philox's key, so streams of different purposes never meet.
+NOISE, ORDER, WEIGHTS, SHOWN, SAMPLED = 1, 2, 3, 4, 5
+
+
+class Dataset(Protocol):
+    """Images to train on; not necessarily an array in memory."""
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, H, W, C)."""
+
+    @property
+    def dtype(self) -> np.dtype[np.uint8]: ...
+
+    def gather(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The images at these indices: (n,) int64 -> (n, H, W, C) uint8."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """K consecutive steps, ready to be sent to the device."""
+
+    step: int  # 0-based number of the first of them
+    images: NDArray[np.uint8]  # (K, B, H, W, C)
+    noise: NDArray[np.float32]  # (K, B, Z), in [-1, 1)
+
+    @property
+    def end(self) -> int:
+        """The step after the last one: the number of updates done once the chunk is."""
+        return self.step + len(self.images)
+
+
+def words(seed: int, purpose: int, index: int, count: int) -> NDArray[np.uint64]:
+    """`count` raw 64-bit words of the stream (seed, purpose, index)."""
+    key = np.array([seed, purpose], dtype=np.uint64)
+    counter = np.array([0, 0, 0, index], dtype=np.uint64)
+    return np.random.Philox(key=key, counter=counter).random_raw(count)
+
+
+def uniform(seed: int, purpose: int, index: int, count: int) -> NDArray[np.float32]:
+    """`count` float32 values, uniform in [-1, 1) on a grid of 2**-23; each is exact."""
+    raw = words(seed, purpose, index, (count + 1) // 2).astype("<u8").view("<u4")[:count]
+    return (raw >> 8).astype(np.float32) * np.float32(2**-23) - np.float32(1)
+
+
+def noise(seed: int, step: int, batch_size: int, noise_size: int) -> NDArray[np.float32]:
+    """The noise batch of one step, (B, Z) in [-1, 1): used by D's update and by G's."""
+    return uniform(seed, NOISE, step, batch_size * noise_size).reshape(batch_size, noise_size)
+
+
+def shown_noise(seed: int, count: int, noise_size: int) -> NDArray[np.float32]:
+    """The fixed noise behind a run's sample grids, (count, Z)."""
+    return uniform(seed, SHOWN, 0, count * noise_size).reshape(count, noise_size)
+
+
+def sampled_noise(seed: int, count: int, noise_size: int) -> NDArray[np.float32]:
+    """The noise of `sample --seed`, (count, Z). A smaller count gives the first rows of a larger."""
+    return uniform(seed, SAMPLED, 0, count * noise_size).reshape(count, noise_size)
+
+
+@lru_cache(maxsize=2)
+def order(seed: int, epoch: int, size: int) -> NDArray[np.int64]:
+    """The permutation of range(size) that epoch `epoch` follows."""
+    return np.argsort(words(seed, ORDER, epoch, size), kind="stable").astype(np.int64)
+
+
+def indices(seed: int, step: int, batch_size: int, size: int) -> NDArray[np.int64]:
+    """The images of one step, (B,). The epochs' orders are concatenated, then cut into batches."""
+    first, parts = step * batch_size, []
+    while batch_size:
+        epoch, offset = divmod(first, size)
+        part = order(seed, epoch, size)[offset : offset + batch_size]
+        parts.append(part)
+        first, batch_size = first + len(part), batch_size - len(part)
+    return np.concatenate(parts)
+
+
+def chunk_end(config: Config, step: int, chunk_steps: int) -> int:
+    """Where the chunk that begins at `step` ends: at the latest where something is to be saved."""
+    every = (chunk_steps, config.show_every, config.checkpoint_every)
+    return min(total_steps(config), *((step // n + 1) * n for n in every))
+
+
+def chunks(
+    dataset: Dataset,
+    config: Config,
+    start_step: int,
+    rank: int = 0,
+    world: int = 1,
+    chunk_steps: int = 10,
+) -> Iterator[Chunk]:
+    """The run's batches from `start_step` to its end, gathered by a thread one chunk ahead.
+
+    A worker gets its slice of every global batch: images (K, B / world, H, W, C). How a run is
+    cut into chunks changes no batch. Raises ValueError if world does not divide the batch.
+    """
+    if config.batch_size % world or not 0 <= rank < world:
+        raise ValueError(f"batch {config.batch_size} cannot be shared by {world}, rank {rank}")
+    share = config.batch_size // world
+    mine = slice(rank * share, (rank + 1) * share)
+    size = dataset.shape[0]
+
+    def make(step: int) -> Chunk:
+        steps = range(step, chunk_end(config, step, chunk_steps))
+        seed, batch = config.seed, config.batch_size
+        which = np.concatenate([indices(seed, s, batch, size)[mine] for s in steps])
+        images = dataset.gather(which)
+        z = np.stack([noise(seed, s, batch, config.noise_size)[mine] for s in steps])
+        return Chunk(step, images.reshape(len(steps), share, *images.shape[1:]), z)
+
+    end = total_steps(config)
+    if start_step >= end:
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+        coming = pool.submit(make, start_step)
+        while True:
+            chunk = coming.result()
+            if chunk.end < end:
+                coming = pool.submit(make, chunk.end)
+            yield chunk
+            if chunk.end >= end:
+                return

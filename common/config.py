@@ -1,0 +1,282 @@
+"""The settings of one experiment, and the command line made from them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import json
+import math
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn, TypeVar
+
+# Fields that a resumed run may change: they move no number of the training itself.
+RESUME_MAY_CHANGE = frozenset(
+    {"steps", "epochs", "show_every", "checkpoint_every", "device", "compile", "data_dir"}
+)
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: one sentence for them, no traceback, exit status 2."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One experiment. The same values and the same seed give the same training in every backend."""
+
+    seed: int = 0
+    """Everything random is a pure function of it: initial weights, batch order, noise. [0, 2**63)"""
+
+    epochs: int = 5
+    """Passes over the training images (the tutorial's num_epochs=5)."""
+
+    steps: int | None = None
+    """Total number of iterations; overrides epochs."""
+
+    batch_size: int = 128
+    """Images per iteration, and noise vectors, shared by both updates (CS231n's exercise)."""
+
+    noise_size: int = 96
+    """Length of the noise vector z, uniform in [-1, 1) (the tutorial's noise_size=96)."""
+
+    learning_rate: float = 3e-4
+    """Adam's step size for both networks, per update (the tutorial's source: CS231n's exercise)."""
+
+    beta1: float = 0.5
+    """Adam's decay of the first moment (Radford et al. 2016, section 4). [0, 1)"""
+
+    beta2: float = 0.999
+    """Adam's decay of the second moment (Kingma & Ba 2015). [0, 1)"""
+
+    show_every: int = 250
+    """Iterations between two sample grids and two printed lines (the tutorial's show_every=250)."""
+
+    dataset: Literal["mnist"] = "mnist"
+    """Training images."""
+
+    data_dir: str = "data"
+    """Folder of the data set; fetched into it when missing (torchvision's layout)."""
+
+    train_images: int = 50_000
+    """How many images to train on: the first ones of the training file. [batch size, 60000]"""
+
+    architecture: Literal["mnist28"] = "mnist28"
+    """The two networks; common/architecture.py has their tables."""
+
+    recipe: Literal["published"] = "published"
+    """The training recipe: the losses and updates as the tutorial published them."""
+
+    precision: Literal["float32", "bfloat16", "float64"] = "float32"
+    """Arithmetic. bfloat16 computes in it, and keeps weights, moments and losses in float32."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute; auto takes the GPU if there is one."""
+
+    compile: bool = False
+    """Let the framework's compiler fuse the step. It changes no result beyond rounding."""
+
+    checkpoint_every: int = 500
+    """Iterations between two checkpoints; one more is written at the end and on Ctrl-C."""
+
+
+@dataclass(frozen=True)
+class TrainArguments(Config):
+    """Config plus what says where a training run lies."""
+
+    out: str | None = None
+    """Run directory (default: runs/<backend>-<dataset>-seed<seed>)."""
+
+    resume: str | None = None
+    """Continue this run directory or checkpoint file, whichever backend wrote it."""
+
+    overwrite: bool = False
+    """Delete an existing run directory first."""
+
+
+# What each flag takes, in words: the second half of its error message.
+_LIMITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "seed": ("a whole number from 0 to 2**63 - 1", lambda v: 0 <= v < 2**63),
+    "epochs": ("a whole number from 1 to 1000000", lambda v: 1 <= v <= 10**6),
+    "steps": ("a whole number from 1 to 1000000000", lambda v: v is None or 1 <= v <= 10**9),
+    "batch_size": (
+        "a whole number from 2 (batch norm needs two) to 60000",
+        lambda v: 2 <= v <= 60_000,
+    ),
+    "noise_size": ("a whole number from 1 to 65536", lambda v: 1 <= v <= 65_536),
+    "learning_rate": ("a number above 0 and up to 10", lambda v: math.isfinite(v) and 0 < v <= 10),
+    "beta1": ("a number from 0 to below 1", lambda v: 0 <= v < 1),
+    "beta2": ("a number from 0 to below 1", lambda v: 0 <= v < 1),
+    "show_every": ("a whole number from 1 to 1000000000", lambda v: 1 <= v <= 10**9),
+    "checkpoint_every": ("a whole number from 1 to 1000000000", lambda v: 1 <= v <= 10**9),
+    "train_images": ("a whole number from 2 to 60000", lambda v: 2 <= v <= 60_000),
+    "count": ("a whole number from 1 to 1000000", lambda v: 1 <= v <= 10**6),
+    "walk": ("a whole number from 1 to 1000", lambda v: v is None or 1 <= v <= 1000),
+}
+
+
+def flag(name: str) -> str:
+    """`learning_rate` -> `--learning-rate`."""
+    return "--" + name.replace("_", "-")
+
+
+def check(config: Any) -> None:
+    """Raise UserError at the first value of a dataclass that is out of its range.
+
+    Also checks the combinations that no hardware can satisfy.
+    """
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name in _LIMITS and not _LIMITS[field.name][1](value):
+            raise UserError(f"{flag(field.name)} takes {_LIMITS[field.name][0]}, not {value}.")
+        if isinstance(value, str) and ("\0" in value or not value):
+            raise UserError(f"{flag(field.name)} takes a name, not {value!r}.")
+    if not isinstance(config, Config):
+        return
+    if config.batch_size > config.train_images:
+        raise UserError(
+            f"--batch-size {config.batch_size} is more than the {config.train_images} training "
+            "images; lower it, or raise --train-images."
+        )
+    if config.precision == "float64" and config.device == "mps":
+        raise UserError(
+            "--precision float64 does not exist on --device mps; use --device cpu, or float32."
+        )
+
+
+def total_steps(config: Config) -> int:
+    """Iterations of the whole run. Every batch is full: 5 epochs of 50,000 at 128 are 1,953."""
+    if config.steps is not None:
+        return config.steps
+    return config.epochs * config.train_images // config.batch_size
+
+
+# ------------------------------------------------------------------ JSON
+
+
+def to_json(config: Config) -> dict[str, Any]:
+    """The Config's own fields as a JSON object; TrainArguments' additions are left out."""
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(Config)}
+
+
+def from_json(values: Any) -> Config:
+    """The Config in a JSON object, or UserError naming the first field that is wrong.
+
+    A missing field takes its default, so that files of older versions still load.
+    """
+    if not isinstance(values, dict):
+        raise UserError(f"A config is a JSON object, not {type(values).__name__}.")
+    hints = typing.get_type_hints(Config)
+    for name, value in values.items():
+        if name not in hints:
+            raise UserError(f"The config has an unknown field {name!r}; is it of a newer version?")
+        if not _is_of_type(value, hints[name]):
+            raise UserError(f"The config's field {name!r} cannot be {value!r}.")
+    config = Config(**values)
+    check(config)
+    return config
+
+
+def _is_of_type(value: Any, hint: Any) -> bool:
+    if typing.get_origin(hint) is Literal:
+        return isinstance(value, str) and value in typing.get_args(hint)
+    if isinstance(hint, types.UnionType):
+        return any(_is_of_type(value, option) for option in typing.get_args(hint))
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return type(value) is hint
+
+
+# ------------------------------------------------------------------ command line
+
+T = TypeVar("T")
+
+
+def parse(cls: type[T], argv: Sequence[str], prog: str, description: str) -> tuple[T, set[str]]:
+    """A command line as an instance of a dataclass, and the names of the fields it gave.
+
+    tyro makes the parser and the help text; a mistake becomes a UserError of one sentence.
+    """
+    import tyro
+
+    names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    complaint = io.StringIO()
+    # tyro writes its complaint in a box; only the flag that it names is taken from there.
+    try:
+        with contextlib.redirect_stderr(complaint):
+            value, unknown = tyro.cli(
+                cls,
+                prog=prog,
+                description=description,
+                args=list(argv),
+                return_unknown_args=True,
+                config=(tyro.conf.FlagCreatePairsOff,) if "compile" not in names else (),
+            )
+    except SystemExit as exit_:
+        if not exit_.code:
+            raise
+        raise UserError(_explain(complaint.getvalue(), cls, argv)) from None
+    if unknown:
+        raise UserError(_unknown(unknown[0], names))
+    check(value)
+    return value, given(argv) & names
+
+
+def given(argv: Sequence[str]) -> set[str]:
+    """The field names of the flags in a command line: `--no-compile` gives `compile`."""
+    flags = {word.split("=")[0][2:].replace("-", "_") for word in argv if word.startswith("--")}
+    return {name.removeprefix("no_") for name in flags}
+
+
+def _unknown(word: str, names: set[str]) -> str:
+    if not word.startswith("-"):
+        return f"{word!r} is not expected here; see --help."
+    word = word.split("=")[0]
+    near = difflib.get_close_matches(word, [flag(name) for name in names], n=1)
+    hint = f"did you mean {near[0]}?" if near else "see --help."
+    return f"There is no flag {word}; {hint}"
+
+
+def _explain(complaint: str, cls: type, argv: Sequence[str]) -> str:
+    """One sentence in our words for tyro's box about a flag."""
+    text = " ".join(re.sub(r"[^\x20-\x7e\n]", " ", complaint).split())
+    hints = typing.get_type_hints(cls)
+    for word in re.findall(r"--[a-z0-9-]+", text):
+        name = word[2:].replace("-", "_")
+        if name not in hints:
+            continue
+        hint = hints[name]
+        allowed = _LIMITS[name][0] if name in _LIMITS else "a value; see --help"
+        if typing.get_origin(hint) is Literal:
+            allowed = "one of " + ", ".join(typing.get_args(hint))
+        return f"{word} takes {allowed}{_seen(word, argv)}."
+    if "required" in text.lower():
+        return f"An argument is missing: {', '.join(re.findall(r'[A-Z][A-Z-]{2,}', text)) or text}; see --help."
+    return text or "The command line could not be read; see --help."
+
+
+def _seen(word: str, argv: Sequence[str]) -> str:
+    for position, argument in enumerate(argv):
+        if argument.startswith(word + "="):
+            return f", not {argument.split('=', 1)[1]!r}"
+        if argument == word:
+            following = argv[position + 1 : position + 2]
+            return f", not {following[0]!r}" if following else ", and none was given"
+    return ""
+
+
+def fail(error: UserError) -> NoReturn:
+    """Say what was wrong and leave with status 2, the shell's convention for bad input."""
+    print(f"error: {error}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def config_hash_text(config: Config) -> str:
+    """The fields that determine the numbers, as canonical JSON: equal text, equal experiment."""
+    values = {k: v for k, v in to_json(config).items() if k not in RESUME_MAY_CHANGE}
+    return json.dumps(values, sort_keys=True)

@@ -1,0 +1,1 @@
+"""Plain tutorial-style loops, the yardstick of the benchmarks; each needs only its framework."""
