@@ -1,0 +1,184 @@
+"""A training state as one safetensors file, the same from every backend, written atomically."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as serialize
+
+from common import architecture
+from common.config import Config, UserError, from_json, to_json
+
+FORMAT_VERSION = "1"
+FILE_NAME = "checkpoint.safetensors"
+COUNTS = ("step", "optimizer/discriminator/count", "optimizer/generator/count")
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class CheckpointError(UserError):
+    """A file that is no checkpoint of this format, or one that holds impossible values."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds, checked."""
+
+    arrays: Arrays  # canonical name -> array, see expected()
+    config: Config
+    step: int  # updates done
+    backend: str  # which one wrote it
+    versions: dict[str, str]
+
+
+def expected(config: Config) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Canonical name -> (shape, dtype) of every array of a state.
+
+    Parameters and running statistics, both Adam moments of each trainable parameter (float32;
+    float64 in float64 runs), and int64 scalars: `step` and each optimizer's count.
+    """
+    table = architecture.get(config.architecture, config.noise_size)
+    dtype = "float64" if config.precision == "float64" else "float32"
+    arrays = {name: (shape, dtype) for name, shape in table.parameters().items()}
+    for name, shape in table.trainable().items():
+        for moment in ("first_moment", "second_moment"):
+            arrays[f"optimizer/{name}/{moment}"] = (shape, dtype)
+    return arrays | dict.fromkeys(COUNTS, ((), "int64"))
+
+
+def check(arrays: Arrays, config: Config) -> None:
+    """Raise CheckpointError at the first name, shape, dtype or value that cannot be right."""
+    wanted = expected(config)
+    for name in wanted:
+        if name not in arrays:
+            raise CheckpointError(f"array {name!r} is missing")
+    for name, array in arrays.items():
+        if name not in wanted:
+            raise CheckpointError(f"array {name!r} is unknown to architecture {config.architecture}")
+        shape, dtype = wanted[name]
+        if array.shape != shape:
+            raise CheckpointError(f"array {name!r} has shape {array.shape} instead of {shape}")
+        if array.dtype != dtype:
+            raise CheckpointError(f"array {name!r} has type {array.dtype} instead of {dtype}")
+        if not np.isfinite(array).all():
+            raise CheckpointError(f"array {name!r} holds NaN or infinity")
+        if name.endswith(("/second_moment", "/moving_variance")) and array.min() < 0:
+            raise CheckpointError(f"array {name!r} holds a negative variance")
+        if name in COUNTS and array < 0:
+            raise CheckpointError(f"{name!r} is negative: {array}")
+
+
+def save(path: Path, arrays: Arrays, config: Config, backend: str, versions: dict[str, str]) -> None:
+    """Write a state so that a reader finds the old file or the new one, never a part of either.
+
+    Raises OSError if the disk refuses; the old file then stands and nothing else is left.
+    """
+    check(arrays, config)
+    metadata = {
+        "format_version": FORMAT_VERSION,
+        "architecture": config.architecture,
+        "backend": backend,
+        "step": str(int(arrays["step"])),
+        "config": json.dumps(to_json(config), sort_keys=True),
+        "versions": json.dumps(versions, sort_keys=True),
+    }
+    contiguous = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in arrays.items()}
+    write_atomically(path, serialize(contiguous, metadata))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Temporary file in the same folder, flush, fsync, rename, fsync of the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    if hasattr(os, "O_DIRECTORY"):  # Windows cannot open a folder
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read and check a checkpoint file. Raises CheckpointError naming the file and what is wrong."""
+    try:
+        return _load(path)
+    except (CheckpointError, UserError) as error:
+        raise CheckpointError(f"{path} cannot be used as a checkpoint: {error}") from None
+    except FileNotFoundError:
+        raise CheckpointError(f"There is no checkpoint at {path}.") from None
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise CheckpointError(
+            f"{path} cannot be read as a safetensors checkpoint ({reason}); is it a file that "
+            "training wrote, and whole?"
+        ) from None
+
+
+def _load(path: Path) -> Checkpoint:
+    if path.is_dir():
+        raise CheckpointError("it is a folder, not a file")
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+        if metadata.get("format_version") != FORMAT_VERSION:
+            raise CheckpointError(
+                f"its format version is {metadata.get('format_version')!r}, this program reads "
+                f"{FORMAT_VERSION!r}"
+            )
+        config = from_json(json.loads(metadata["config"]))
+        wanted = expected(config)
+        # The names are compared before any array is read: an unknown file costs no memory.
+        for name in sorted(set(file.keys()) ^ set(wanted)):
+            what = "is missing" if name in wanted else "is unknown to the architecture"
+            raise CheckpointError(f"array {name!r} {what}")
+        arrays = {}
+        for name, (shape, _) in wanted.items():
+            if tuple(file.get_slice(name).get_shape()) != shape:
+                found = tuple(file.get_slice(name).get_shape())
+                raise CheckpointError(f"array {name!r} has shape {found} instead of {shape}")
+            arrays[name] = file.get_tensor(name)
+    check(arrays, config)
+    step = int(arrays["step"])
+    if metadata.get("step") != str(step) or metadata.get("architecture") != config.architecture:
+        raise CheckpointError("its metadata and its arrays disagree about the step or architecture")
+    versions = json.loads(metadata.get("versions", "{}"))
+    return Checkpoint(arrays, config, step, metadata.get("backend", "unknown"), versions)
+
+
+def find(run: Path) -> Path:
+    """The checkpoint file that a run directory or a file path means."""
+    if run.is_dir():
+        if not (run / FILE_NAME).exists():
+            raise UserError(f"The run directory {run} has no checkpoint yet ({FILE_NAME}).")
+        return run / FILE_NAME
+    return run
+
+
+def initial(config: Config) -> Arrays:
+    """The state before the first step: initial weights, moments and counts of zero."""
+    from common.initializers import initial_parameters
+
+    table = architecture.get(config.architecture, config.noise_size)
+    arrays: Arrays = {
+        name: np.zeros(shape, dtype) for name, (shape, dtype) in expected(config).items()
+    }
+    for name, array in initial_parameters(table, config.seed).items():
+        arrays[name] = array.astype(arrays[name].dtype)
+    return arrays

