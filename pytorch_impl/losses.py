@@ -1,0 +1,31 @@
+"""The two losses of Goodfellow et al. 2014 (section 3, with the non-saturating G), on logits."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def batch_mean(x: Tensor) -> Tensor:
+    """Mean over the batch. The one place to make it a mean over several workers' batches."""
+    return x.mean()
+
+
+def discriminator_loss(logits_real: Tensor, logits_fake: Tensor) -> Tensor:
+    """BCE(real, 1) + BCE(fake, 0): the mean of -log D(x), plus the mean of -log(1 - D(G(z))).
+
+    logits_real, logits_fake: (N, 1) -> scalar.
+    """
+    ones, zeros = torch.ones_like(logits_real), torch.zeros_like(logits_fake)
+    real = F.binary_cross_entropy_with_logits(logits_real, ones, reduction="none")
+    fake = F.binary_cross_entropy_with_logits(logits_fake, zeros, reduction="none")
+    return batch_mean(real) + batch_mean(fake)
+
+
+def generator_loss(logits_fake: Tensor) -> Tensor:
+    """BCE(fake, 1): the mean of -log D(G(z)). logits_fake: (N, 1) -> scalar."""
+    ones = torch.ones_like(logits_fake)
+    return batch_mean(
+        F.binary_cross_entropy_with_logits(logits_fake, ones, reduction="none")
+    )
