@@ -68,6 +68,25 @@ class Architecture:
             if name.rsplit("/", 1)[1] not in STATISTICS
         }
 
+    def flattened_rows(self) -> dict[str, tuple[int, ...]]:
+        """Dense layers that take a flattened image: name -> its (H, W, C)."""
+        before = self.discriminator
+        return {
+            f"discriminator/{after.name}": image.output_shape
+            for image, flatten, after in zip(before, before[1:], before[2:], strict=False)
+            if flatten.operation == "flatten"
+        }
+
+    def flattened_columns(self) -> dict[str, tuple[int, ...]]:
+        """Layers whose vectors are reshaped to an image: name -> its (H, W, C)."""
+        shapes = [x.output_shape for x in self.generator if x.operation == "reshape"]
+        return {
+            f"generator/{layer.name}": shape
+            for layer in self.generator
+            for shape in shapes
+            if layer.output_shape == (prod(shape),)
+        }
+
 
 def _conv(name: str, size: int, inputs: int, outputs: int, output: tuple[int, int]) -> Layer:
     parameters = {"kernel": (size, size, inputs, outputs), "bias": (outputs,)}

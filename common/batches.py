@@ -6,7 +6,7 @@ stream is fixed across numpy versions; that of Generator's methods is not (NEP 1
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -106,12 +106,12 @@ def chunks(
     start_step: int,
     rank: int = 0,
     world: int = 1,
-    chunk_steps: int = 10,
+    chunk_steps: Callable[[], int] = lambda: 10,
 ) -> Iterator[Chunk]:
     """The run's batches from `start_step` to its end, gathered by a thread one chunk ahead.
 
-    A worker gets its slice of every global batch: images (K, B / world, H, W, C). How a run is
-    cut into chunks changes no batch. Raises ValueError if world does not divide the batch.
+    A worker gets its slice of every global batch: images (K, B / world, H, W, C). chunk_steps is
+    asked for the most steps before each chunk; how a run is cut changes no batch. Raises ValueError if world does not divide the batch.
     """
     if config.batch_size % world or not 0 <= rank < world:
         raise ValueError(f"batch {config.batch_size} cannot be shared by {world}, rank {rank}")
@@ -120,7 +120,7 @@ def chunks(
     size = dataset.shape[0]
 
     def make(step: int) -> Chunk:
-        steps = range(step, chunk_end(config, step, chunk_steps))
+        steps = range(step, chunk_end(config, step, chunk_steps()))
         seed, batch = config.seed, config.batch_size
         which = np.concatenate([indices(seed, s, batch, size)[mine] for s in steps])
         images = dataset.gather(which)

@@ -1,0 +1,556 @@
+"""A training run as a directory: what may start it, what it records, how it stops.
+
+    config.json  environment.json  metrics.jsonl  result.json  checkpoint.safetensors
+    samples/step-000250.png  samples.gif  losses.png  tensorboard/
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from common import batches, checkpoint, config, datasets, images
+from common.config import RESUME_MAY_CHANGE, Config, TrainArguments, UserError, total_steps
+
+METRICS = ("d_loss", "g_loss", "d_real", "d_fake")
+SHOWN_IMAGES = 16
+TENSORBOARD_EVERY = 10  # steps between two points of its curves; metrics.jsonl has every step
+
+
+class Diverged(UserError):
+    """A loss is NaN or infinite: the training cannot go on."""
+
+
+class Stopped(BaseException):
+    """SIGINT or SIGTERM was honoured."""
+
+
+# ------------------------------------------------------------------ what a command line asks for
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A run that may begin: checked, with nothing created yet."""
+
+    config: Config
+    directory: Path
+    arrays: checkpoint.Arrays  # the state to start from
+    step: int  # updates it has done
+    source: Path | None = None  # the run directory whose records the run goes on with
+    overwrite: bool = False
+
+
+def plan(arguments: TrainArguments, given: set[str], backend: str) -> Plan:
+    """What to train and where, or UserError. Reads the checkpoint; writes nothing."""
+    if arguments.resume is not None:
+        return _plan_resume(arguments, given)
+    chosen = Config(**config.to_json(arguments))
+    default = f"runs/{backend}-{chosen.dataset}-seed{chosen.seed}"
+    directory = Path(arguments.out or default)
+    _check_directory(directory, arguments.overwrite)
+    return Plan(chosen, directory, checkpoint.initial(chosen), 0, overwrite=arguments.overwrite)
+
+
+def _plan_resume(arguments: TrainArguments, given: set[str]) -> Plan:
+    path = Path(str(arguments.resume))
+    if not path.exists():
+        raise UserError(f"--resume takes a run directory or a checkpoint file; {path} is neither.")
+    file = checkpoint.find(path)
+    saved = checkpoint.load(file)
+    for name in sorted(given & {f.name for f in dataclasses.fields(Config)} - RESUME_MAY_CHANGE):
+        allowed = ", ".join(config.flag(n) for n in sorted(RESUME_MAY_CHANGE))
+        raise UserError(
+            f"{config.flag(name)} cannot be given with --resume: the checkpoint was trained with "
+            f"{config.flag(name)} {getattr(saved.config, name)}; only {allowed} may change."
+        )
+    changes = {name: getattr(arguments, name) for name in given & RESUME_MAY_CHANGE}
+    if "epochs" in given and "steps" not in given:
+        changes["steps"] = None
+    chosen = dataclasses.replace(saved.config, **changes)
+    config.check(chosen)
+    if total_steps(chosen) < saved.step:
+        raise UserError(
+            f"{file} is at step {saved.step} already, past the {total_steps(chosen)} steps asked "
+            "for; raise --steps or --epochs."
+        )
+    source = file.parent if (file.parent / "config.json").exists() else None
+    if arguments.out is not None and not _same(Path(arguments.out), file.parent):
+        directory = Path(arguments.out)
+        _check_directory(directory, arguments.overwrite)
+    elif source is None:
+        raise UserError(f"{file} lies in no run directory; say with --out where to continue it.")
+    elif arguments.overwrite:
+        raise UserError("--overwrite would delete the run that --resume continues; give one of them.")
+    else:
+        directory = source
+    return Plan(chosen, directory, saved.arrays, saved.step, source, arguments.overwrite)
+
+
+def _same(a: Path, b: Path) -> bool:
+    return a.resolve() == b.resolve()
+
+
+def _check_directory(directory: Path, overwrite: bool) -> None:
+    """Raise UserError unless a new run may be written there."""
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"--out {directory} is a file; a run needs a directory of its own.")
+    names = {path.name for path in directory.iterdir()} if directory.exists() else set()
+    if not names - {".lock"}:
+        return
+    if "config.json" not in names:
+        raise UserError(f"--out {directory} is not empty and no run directory; choose another.")
+    if not overwrite:
+        raise UserError(
+            f"{directory} holds a run already; continue it with --resume {directory}, delete it "
+            "with --overwrite, or choose another --out."
+        )
+
+
+# ------------------------------------------------------------------ signals
+
+
+class Signals:
+    """Ctrl-C and SIGTERM: at once before training, after the chunk (and its checkpoint) in it.
+
+    A second one leaves immediately.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.deferred = False  # True while a training state exists that is worth saving
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            os._exit(128 + number)
+        self.received = number
+        if not self.deferred:
+            raise Stopped
+
+
+# ------------------------------------------------------------------ the run
+
+
+class Run:
+    """One run's directory, opened for writing. Used as `with run.open(...)` by each train.py."""
+
+    def __init__(self, plan: Plan, backend: str, signals: Signals) -> None:
+        self.config = plan.config
+        self.directory = plan.directory
+        self.arrays = plan.arrays
+        self.step = plan.step
+        self.total = total_steps(plan.config)
+        self.noise = batches.shown_noise(plan.config.seed, SHOWN_IMAGES, plan.config.noise_size)
+        self._plan = plan
+        self._backend = backend
+        self._signals = signals
+        self._seconds = 0.0
+        self._timed_images = 0
+        self._began: float | None = None
+        self._step_seconds: float | None = None
+        self._saved = -1
+        self._save_failed = False
+
+    @contextlib.contextmanager
+    def open(self, device: str, threads: int, packages: tuple[str, ...]) -> Iterator[None]:
+        """Create or continue the directory; at the end of the block write what sums it up.
+
+        device: in words, for the reader; threads: of the processor; packages: whose versions
+        matter. Raises UserError if the directory is in use or cannot be written.
+        """
+        self._versions = _versions(packages)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.directory / ".lock", timeout=0)
+            with lock, contextlib.ExitStack() as stack:
+                self._prepare(device, threads)
+                self._open_records(stack)
+                self._signals.deferred = True
+                yield
+                self._finish()
+        except Timeout:
+            raise UserError(f"Another process is training in {self.directory}.") from None
+        except PermissionError as error:
+            raise UserError(
+                f"The run directory {self.directory} cannot be written "
+                f"({error.strerror}); choose another with --out."
+            ) from None
+
+    def _prepare(self, device: str, threads: int) -> None:
+        plan, directory = self._plan, self.directory
+        in_place = plan.source is not None and _same(plan.source, directory)
+        if not in_place:
+            _check_directory(directory, plan.overwrite)  # again, now that nobody else can
+            for path in directory.iterdir():
+                if path.name == ".lock":
+                    continue
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+        (directory / "samples").mkdir(exist_ok=True)
+        if plan.source is not None:
+            _continue_records(plan.source, directory, plan.step)
+            self._resume_clock(plan.source)
+        _write_json(directory / "config.json", config.to_json(self.config))
+        _write_json(
+            directory / "environment.json",
+            {
+                "backend": self._backend,
+                "versions": self._versions,
+                "python": platform.python_version(),
+                "system": platform.platform(),
+                "processor": processor(),
+                "device": device,
+                "threads": threads,
+                "git_commit": git_commit(),
+                "command": [f"{self._backend}_impl.train", *sys.argv[1:]],
+            },
+        )
+        done = f" from step {plan.step}" if plan.step else ""
+        print(
+            f"{self._backend}: training {self.config.architecture} on {self.config.dataset}{done} "
+            f"to step {self.total}, batch {self.config.batch_size}, {self.config.precision}, "
+            f"{device} -> {directory}",
+            flush=True,
+        )
+
+    def _open_records(self, stack: contextlib.ExitStack) -> None:
+        from tensorboardX import SummaryWriter
+
+        path = self.directory / "metrics.jsonl"
+        self._metrics = stack.enter_context(path.open("a", encoding="ascii"))
+        self._tensorboard = SummaryWriter(
+            str(self.directory / "tensorboard"),
+            # Points of a run that was killed after its checkpoint are hidden by TensorBoard.
+            purge_step=self.step or None,
+        )
+        stack.callback(self._tensorboard.close)
+        self._bar = stack.enter_context(
+            tqdm(
+                total=self.total,
+                initial=self.step,
+                unit="step",
+                disable=not sys.stderr.isatty(),  # quiet in a log file
+                dynamic_ncols=True,
+            )
+        )
+
+    def _resume_clock(self, source: Path) -> None:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            result = json.loads((source / "result.json").read_text())
+            if result["step"] == self.step and result["images_per_second"]:
+                self._seconds = float(result["seconds"])
+                self._timed_images = round(self._seconds * float(result["images_per_second"]))
+
+    # -------------------------------------------------------------- while it trains
+
+    def chunks(self, dataset: batches.Dataset, most: int, vary: bool) -> Iterator[batches.Chunk]:
+        """The batches from here to the end, `most` steps at a time.
+
+        With vary, chunks are shortened to about a second, so that Ctrl-C is honoured soon on a
+        slow processor; without, a compiled chunk meets as few lengths as possible. Ends early,
+        after the checkpoint, when a signal came.
+        """
+
+        def chunk_steps() -> int:
+            if not vary:
+                return most
+            return max(1, min(most, int(1.0 / self._step_seconds))) if self._step_seconds else 1
+
+        if self.step == 0:
+            first = batches.indices(self.config.seed, 0, self.config.batch_size, dataset.shape[0])
+            self._picture("real", dataset.gather(first[:SHOWN_IMAGES]), 0)
+        for chunk in batches.chunks(dataset, self.config, self.step, chunk_steps=chunk_steps):
+            yield chunk
+            if self._signals.received is not None and self._saved == chunk.end:
+                raise Stopped
+            # The wait for the next chunk belongs to the training's time.
+            self._began = time.perf_counter()
+
+    def record(self, chunk: batches.Chunk, metrics: NDArray[np.floating[Any]]) -> None:
+        """Note the metrics of a chunk, (K, 4) in METRICS' order: file, bar, TensorBoard, lines.
+
+        Raises Diverged at the first step whose losses are not finite.
+        """
+        now, count = time.perf_counter(), len(metrics)
+        if self._began is not None:  # None in the first chunk, which compiles and warms up
+            self._seconds += now - self._began
+            self._timed_images += count * self.config.batch_size
+            self._step_seconds = (now - self._began) / count
+        finite = np.isfinite(metrics).all(axis=1)
+        good = count if finite.all() else int(finite.argmin())
+        for offset, row in enumerate(metrics[:good].tolist()):
+            step, values = chunk.step + offset, dict(zip(METRICS, row, strict=True))
+            self._metrics.write(json.dumps({"step": step, **values}) + "\n")
+            if step % self.config.show_every == 0:
+                self._say("Iter: {}, D: {:.4}, G:{:.4}".format(step, *row[:2]))
+            if step % TENSORBOARD_EVERY == 0:
+                for name, value in values.items():
+                    self._tensorboard.add_scalar(name, value, step)
+        self._metrics.flush()
+        if good < count:
+            self._diverged(chunk.step + good)
+        self.step = chunk.end
+        self._bar.update(count)
+        d_loss, g_loss = (float(v) for v in metrics[-1, :2])
+        rate = self._images_per_second
+        speed = {} if rate is None else {"images/s": f"{rate:.0f}"}
+        self._bar.set_postfix({"D": f"{d_loss:.3f}", "G": f"{g_loss:.3f}", **speed}, refresh=False)
+
+    def shows(self, end: int) -> bool:
+        """Is a sample grid due after `end` updates?"""
+        return end % self.config.show_every == 0 or end == self.total
+
+    def show(self, samples: NDArray[np.floating[Any]]) -> None:
+        """Save the grid of the generator's images of self.noise, (16, H, W, C) in [-1, 1]."""
+        pictures = images.to_uint8(samples)
+        grid = images.grid(pictures)
+        try:
+            images.save_png(self._sample_path(self.step), grid, zoom=3)
+        except OSError as error:
+            self._say(f"warning: the samples of step {self.step} could not be written: {error}")
+        self._picture("fake", pictures, self.step)
+
+    def saves(self, end: int) -> bool:
+        """Is a checkpoint due after `end` updates? At its interval, at the end, on a signal."""
+        due = end % self.config.checkpoint_every == 0 or end == self.total
+        return due or self._save_failed or self._signals.received is not None
+
+    def save(self, arrays: checkpoint.Arrays) -> None:
+        """Write the checkpoint. A disk that refuses is reported and tried again after the chunk."""
+        last = self.step == self.total or self._signals.received is not None
+        try:
+            self._metrics.flush()
+            os.fsync(self._metrics.fileno())
+            path = self.directory / checkpoint.FILE_NAME
+            checkpoint.save(path, arrays, self.config, self._backend, self._versions)
+            self._write_result(finished=False)
+        except checkpoint.CheckpointError as error:
+            raise Diverged(f"The state after step {self.step} is no longer usable: {error}.") from None
+        except OSError as error:
+            message = f"the checkpoint of step {self.step} could not be written ({error})"
+            if last:
+                raise UserError(f"{message}; the run ends at {self._last_checkpoint()}.") from None
+            self._say(f"warning: {message}; trying again after the next chunk")
+            self._save_failed = True
+            return
+        self._save_failed = False
+        self._saved = self.step
+
+    # -------------------------------------------------------------- how it ends
+
+    def _finish(self) -> None:
+        self._bar.close()
+        self._tensorboard.flush()
+        directory = self.directory
+        frames = [images.read_png(path) for path in sorted((directory / "samples").glob("*.png"))]
+        try:
+            images.save_gif(directory / "samples.gif", frames, seconds=0.5 * len(frames))
+            steps, losses = read_metrics(directory)
+            images.plot_losses(directory / "losses.png", steps, losses)
+        except OSError as error:
+            self._say(f"warning: samples.gif or losses.png could not be written: {error}")
+        self._write_result(finished=True)
+        rate = self._images_per_second
+        speed = "" if rate is None else f": {self._seconds:.1f} s of training, {rate:.0f} images/s"
+        python = _relative(Path(sys.executable))
+        print(
+            f"Finished {self.total} steps{speed}.\n"
+            f"  pictures     {directory / 'samples'} and {directory / 'samples.gif'}\n"
+            f"  losses       {directory / 'losses.png'} (numbers: metrics.jsonl; "
+            f"curves: tensorboard --logdir {directory / 'tensorboard'})\n"
+            f"  checkpoint   {directory / checkpoint.FILE_NAME}\n"
+            f"  more images  {python} -m {self._backend}_impl.sample {directory} "
+            "--count 64 --seed 1 --out samples.png",
+            flush=True,
+        )
+
+    def _diverged(self, step: int) -> None:
+        raise Diverged(
+            f"The losses of step {step} are not finite, so the training cannot go on; "
+            f"{self._last_checkpoint()}. Try a lower --learning-rate than "
+            f"{self.config.learning_rate}, or --precision float32."
+        )
+
+    def _last_checkpoint(self) -> str:
+        path = self.directory / checkpoint.FILE_NAME
+        if not path.exists():
+            return "no checkpoint was written yet"
+        return f"the last good checkpoint is {path}"
+
+    @property
+    def _images_per_second(self) -> float | None:
+        return self._timed_images / self._seconds if self._seconds > 0 else None
+
+    def _write_result(self, finished: bool) -> None:
+        _write_json(
+            self.directory / "result.json",
+            {
+                "step": self.step,
+                "seconds": self._seconds,
+                "images_per_second": self._images_per_second,
+                "finished": finished,
+            },
+        )
+
+    def _sample_path(self, step: int) -> Path:
+        return self.directory / "samples" / f"step-{step:06d}.png"
+
+    def _picture(self, name: str, pictures: NDArray[np.uint8], step: int) -> None:
+        self._tensorboard.add_image(name, images.grid(pictures), step, dataformats="HWC")
+
+    def _say(self, line: str) -> None:
+        self._bar.clear()  # the bar is on stderr, the line on stdout
+        print(line, flush=True)
+        self._bar.refresh()
+
+
+# ------------------------------------------------------------------ records
+
+
+def read_metrics(
+    directory: Path, end: int | None = None
+) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
+    """A run's metrics: steps (S,), and each metric's values (S,).
+
+    Steps from `end` on, and a last line that a kill cut short, are left out.
+    """
+    rows = [json.loads(line) for line in _metric_lines(directory / "metrics.jsonl", end)]
+    steps = np.array([row["step"] for row in rows], np.int64)
+    return steps, {name: np.array([row[name] for row in rows], np.float64) for name in METRICS}
+
+
+def _metric_lines(path: Path, end: int | None) -> list[str]:
+    if not path.exists():
+        return []
+    lines = []
+    for line in path.read_text(encoding="ascii", errors="replace").splitlines():
+        try:
+            step = json.loads(line)["step"]
+        except (ValueError, TypeError, KeyError):
+            break
+        if end is not None and step >= end:
+            break
+        lines.append(line)
+    return lines
+
+
+def _continue_records(source: Path, directory: Path, step: int) -> None:
+    """Keep the metrics below a checkpoint's step and the pictures up to it, drop the later ones."""
+    lines = _metric_lines(source / "metrics.jsonl", step)
+    content = "".join(line + "\n" for line in lines)
+    checkpoint.write_atomically(directory / "metrics.jsonl", content.encode("ascii"))
+    for path in sorted((source / "samples").glob("step-*.png")):
+        digits = path.stem.removeprefix("step-")
+        kept = digits.isdecimal() and int(digits) <= step
+        target = directory / "samples" / path.name
+        if kept and not _same(path, target):
+            shutil.copyfile(path, target)
+        elif not kept and _same(path, target):
+            path.unlink()
+
+
+def _write_json(path: Path, value: Any) -> None:
+    checkpoint.write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def _versions(packages: tuple[str, ...]) -> dict[str, str]:
+    versions = {}
+    for name in ("numpy", *packages):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
+def processor() -> str:
+    """The processor's name in words."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def git_commit() -> str | None:
+    """The commit of this code, `+` appended if files differ from it; None outside a clone."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40"]
+    try:
+        output = subprocess.run(
+            [*command, "--dirty=+", "--exclude=*"], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return output.stdout.strip() or None
+
+
+def _relative(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+# ------------------------------------------------------------------ the command
+
+
+def main(backend: str, train: Callable[[Run, batches.Dataset], None]) -> None:
+    """`python -m <backend>_impl.train`. `train` imports its framework only when it is called."""
+    signals = Signals()
+    arguments: TrainArguments | None = None
+    run: Run | None = None
+    try:
+        arguments, given = config.parse(
+            TrainArguments,
+            sys.argv[1:],
+            prog=f"python -m {backend}_impl.train",
+            description=f"Train the DCGAN with the {backend} backend.",
+        )
+        planned = plan(arguments, given, backend)
+        if planned.step == total_steps(planned.config):
+            print(
+                f"{arguments.resume} is finished: all {planned.step} steps are done. To go on, "
+                "raise --steps or --epochs."
+            )
+            return
+        dataset = datasets.load(planned.config)
+        run = Run(planned, backend, signals)
+        train(run, dataset)
+    except UserError as error:
+        if not isinstance(error, Diverged):
+            config.fail(error)
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except BaseException:
+        # Whatever an interrupted import or thread turned the signal into, it was the signal.
+        if signals.received is None:
+            raise
+        _say_stopped(run)
+        sys.stdout.flush()
+        raise SystemExit(128 + signals.received) from None
+
+
+def _say_stopped(run: Run | None) -> None:
+    if run is None or run._saved < 0:
+        print("\nStopped before the first step; nothing was saved.")
+    else:
+        print(
+            f"\nStopped after step {run.step} of {run.total}; continue with "
+            f"--resume {run.directory}"
+        )
