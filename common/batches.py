@@ -111,9 +111,10 @@ def chunks(
     """The run's batches from `start_step` to its end, gathered by a thread one chunk ahead.
 
     A worker gets its slice of every global batch: images (K, B / world, H, W, C). chunk_steps is
-    asked for the most steps before each chunk; how a run is cut changes no batch. Raises ValueError if world does not divide the batch.
+    asked for the most steps before each chunk; how a run is cut changes no batch. Raises
+    ValueError if world does not divide the batch.
     """
-    if config.batch_size % world or not 0 <= rank < world:
+    if not 0 <= rank < world or config.batch_size % world:
         raise ValueError(f"batch {config.batch_size} cannot be shared by {world}, rank {rank}")
     share = config.batch_size // world
     mine = slice(rank * share, (rank + 1) * share)

@@ -124,7 +124,16 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} cannot be used as a checkpoint: {error}") from None
     except FileNotFoundError:
         raise CheckpointError(f"There is no checkpoint at {path}.") from None
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, MemoryError) as error:
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        MemoryError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise CheckpointError(
             f"{path} cannot be read as a safetensors checkpoint ({reason}); is it a file that "

@@ -115,7 +115,10 @@ def parse_idx(content: bytes) -> NDArray[np.uint8]:
         size *= n
     if len(content) != start + size:
         raise UserError(f"This IDX file declares {size} values and holds {len(content) - start}.")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    try:
+        return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    except ValueError as error:  # more dimensions than numpy has, or an empty array of huge ones
+        raise UserError(f"This IDX file's shape is impossible ({error}).") from None
 
 
 def idx(array: NDArray[np.uint8]) -> bytes:
@@ -168,8 +171,8 @@ def _read_verified(raw: Path) -> tuple[dict[str, bytes], list[Path]]:
         path = raw / name
         try:
             content = path.read_bytes()
-        except OSError:
-            if path.is_dir():
+        except OSError as error:
+            if isinstance(error, IsADirectoryError):
                 wrong.append(path)
             continue
         if _md5(content) == md5:

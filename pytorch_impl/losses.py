@@ -26,6 +26,4 @@ def discriminator_loss(logits_real: Tensor, logits_fake: Tensor) -> Tensor:
 def generator_loss(logits_fake: Tensor) -> Tensor:
     """BCE(fake, 1): the mean of -log D(G(z)). logits_fake: (N, 1) -> scalar."""
     ones = torch.ones_like(logits_fake)
-    return batch_mean(
-        F.binary_cross_entropy_with_logits(logits_fake, ones, reduction="none")
-    )
+    return batch_mean(F.binary_cross_entropy_with_logits(logits_fake, ones, reduction="none"))

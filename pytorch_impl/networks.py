@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from pytorch_impl.layers import ConvFromImage, ConvTransposeToImage
+
 # The published loop runs G twice per iteration on the same noise, so its running statistics move
 # twice towards the same batch statistics with momentum 0.1: once with 1 - (1 - 0.1)**2 = 0.19.
 # PyTorch's momentum is the weight of the new value: Keras's 0.81.
@@ -23,7 +25,7 @@ class Discriminator(nn.Module):
         # Max pooling and LeakyReLU with a positive slope commute, gradients included (the maximum
         # is at the same place), so we pool first and leave LeakyReLU a quarter of the values.
         self.conv = nn.Sequential(
-            nn.Conv2d(1, 32, 5, 1),  # (N, 32, 24, 24)
+            ConvFromImage(1, 32, 5, 1),  # nn.Conv2d -> (N, 32, 24, 24)
             nn.MaxPool2d(2, 2),  # (N, 32, 12, 12)
             nn.LeakyReLU(LEAKY_SLOPE),
             nn.Conv2d(32, 64, 5, 1),  # (N, 64, 8, 8)
@@ -62,7 +64,7 @@ class Generator(nn.Module):
             nn.ConvTranspose2d(128, 64, 4, 2, padding=1),  # (N, 64, 14, 14)
             nn.ReLU(),
             nn.BatchNorm2d(64, eps=1e-5, momentum=BATCH_NORM_MOMENTUM),
-            nn.ConvTranspose2d(64, 1, 4, 2, padding=1),  # (N, 1, 28, 28)
+            ConvTransposeToImage(64, 1, 4, 2, padding=1),  # nn.ConvTranspose2d -> (N, 1, 28, 28)
             nn.Tanh(),
         )
 

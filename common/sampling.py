@@ -1,0 +1,99 @@
+"""The command `python -m <impl>.sample`: images from a trained generator, whoever trained it."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from common import batches, checkpoint, config, images
+from common.config import UserError
+
+# A checkpoint and a device name -> noise (N, Z) float32 -> images (N, H, W, C) in (-1, 1).
+Generate = Callable[[NDArray[np.float32]], NDArray[np.floating[Any]]]
+Load = Callable[[checkpoint.Checkpoint, str], Generate]
+
+BATCH = (
+    500  # images per call of the generator: bounds the memory; in evaluation mode it moves no pixel
+)
+
+
+@dataclass(frozen=True)
+class SampleArguments:
+    """What to sample, and where to write it."""
+
+    run: tyro.conf.Positional[str]
+    """Run directory or checkpoint file, whichever backend wrote it."""
+
+    count: int = 64
+    """How many images; with --walk, how many noise vectors to walk through."""
+
+    seed: int = 1
+    """Seed of the noise. The same seed gives the same images. [0, 2**63)"""
+
+    out: str = "samples.png"
+    """.npy: uint8 (N, H, W), or (N, H, W, C) with C > 1; .png: a grid; .gif: with --walk."""
+
+    walk: int | None = None
+    """Images from each noise vector to the next: a latent walk, as .gif, .png strip or .npy."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute; auto takes the GPU if there is one."""
+
+
+def main(backend: str, load: Load) -> None:
+    """`python -m <backend>_impl.sample`. `load` imports its framework only when it is called."""
+    try:
+        arguments, _ = config.parse(
+            SampleArguments,
+            sys.argv[1:],
+            prog=f"python -m {backend}_impl.sample",
+            description=f"Draw images from a trained generator with the {backend} backend.",
+        )
+        out = Path(arguments.out)
+        _check_out(out, arguments.walk)
+        saved = checkpoint.load(checkpoint.find(Path(arguments.run)))
+        noise = batches.sampled_noise(arguments.seed, arguments.count, saved.config.noise_size)
+        if arguments.walk is not None:
+            noise = images.latent_walk(noise, arguments.walk)
+        generate = load(saved, arguments.device)
+        parts = [generate(noise[i : i + BATCH]) for i in range(0, len(noise), BATCH)]
+        pictures = images.to_uint8(np.concatenate(parts))
+        _write(out, pictures, arguments.walk)
+    except UserError as error:
+        config.fail(error)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except OSError as error:
+        config.fail(UserError(f"--out {arguments.out} cannot be written ({error.strerror})."))
+    print(f"{len(pictures)} images of {arguments.run} at step {saved.step} -> {out}")
+
+
+def _check_out(out: Path, walk: int | None) -> None:
+    endings = (".npy", ".png") if walk is None else (".npy", ".png", ".gif")
+    if out.suffix not in endings:
+        extra = " (.gif is for --walk)" if walk is None else ""
+        raise UserError(f"--out takes a name ending in {', '.join(endings)}{extra}, not {out}.")
+    if out.is_dir():
+        raise UserError(f"--out {out} is a folder; give a file name.")
+    if not out.parent.is_dir():
+        raise UserError(f"--out {out} cannot be written: there is no folder {out.parent}.")
+
+
+def _write(out: Path, pictures: NDArray[np.uint8], walk: int | None) -> None:
+    if out.suffix == ".npy":
+        content = io.BytesIO()
+        np.save(content, pictures[..., 0] if pictures.shape[-1] == 1 else pictures)
+        checkpoint.write_atomically(out, content.getvalue())
+    elif out.suffix == ".gif":
+        images.save_gif(out, list(pictures), seconds=len(pictures) / 20, zoom=8)
+    else:
+        columns = None if walk is None else walk  # a strip: one row per pair of noise vectors
+        images.save_png(out, images.grid(pictures, columns=columns), zoom=3)

@@ -1,0 +1,94 @@
+"""Layers whose stock kernel is slow on a processor: the same functions, computed another way.
+
+PyTorch's CPU convolutions work on blocks of 16 channels, so a convolution from or to a one-channel
+image leaves most of each block empty. Nothing here changes a parameter's name or shape.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+BLOCK = 4  # the image's gradient is computed in blocks of 4 x 4 pixels: 16 channels
+
+
+def prefer_speed(network: nn.Module) -> None:
+    """Let a network's layers use the kernels below, which round differently in the last bit.
+
+    Without it a network gives, bit for bit, what stock layers with its weights give.
+    """
+    network.to(memory_format=torch.channels_last)
+    for layer in network.modules():
+        if isinstance(layer, (ConvFromImage, ConvTransposeToImage)):
+            layer.fast = True
+
+
+class ConvFromImage(nn.Conv2d):
+    """nn.Conv2d (stride 1, no padding) on an image of few channels, with a fast image gradient."""
+
+    fast = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.fast and x.device.type == "cpu" and x.shape[-1] % BLOCK == 0):
+            return super().forward(x)
+        return _ConvFromImage.apply(x, self.weight, self.bias)
+
+
+class _ConvFromImage(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.conv2d(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # made of differentiable operations
+        x, weight = (tensor.to(grad.dtype) for tensor in ctx.saved_tensors)
+        image_grad = weight_grad = bias_grad = None
+        if ctx.needs_input_grad[0]:
+            image_grad = _image_gradient(grad, weight)
+        if ctx.needs_input_grad[1]:
+            _, weight_grad, bias_grad = torch.ops.aten.convolution_backward(
+                grad, x, weight, [len(weight)], [1, 1], [0, 0], [1, 1], False, [0, 0], 1,
+                [False, True, True],
+            )  # fmt: skip
+        return image_grad, weight_grad, bias_grad
+
+
+def _image_gradient(grad: Tensor, weight: Tensor) -> Tensor:
+    """The image's gradient of conv2d(image, weight): grad (N, O, h, w) -> (N, I, H, W).
+
+    It is the convolution of the padded gradient with the flipped kernel. Pixel (a, b) of a block
+    sees that kernel shifted by (a, b), so all its pixels are the channels of one convolution.
+    """
+    out, channels, size, _ = weight.shape
+    wide = size + BLOCK - 1
+    flipped = weight.flip(2, 3).transpose(0, 1)  # (I, O, k, k)
+    kernel = weight.new_zeros(channels, BLOCK, BLOCK, out, wide, wide)
+    for a in range(BLOCK):
+        for b in range(BLOCK):
+            kernel[:, a, b, :, a : a + size, b : b + size] = flipped
+    kernel = kernel.view(-1, out, wide, wide).contiguous(memory_format=torch.channels_last)
+    blocks = F.conv2d(grad, kernel, stride=BLOCK, padding=size - 1)  # (N, I * 16, H / 4, W / 4)
+    return F.pixel_shuffle(blocks, BLOCK)
+
+
+class ConvTransposeToImage(nn.ConvTranspose2d):
+    """nn.ConvTranspose2d to an image of few channels, with a fast forward pass."""
+
+    fast = False
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if not (self.fast and x.device.type == "cpu"):
+            return super().forward(x, output_size)
+        # The definition: each input pixel adds its multiple of the kernel to the output.
+        n, channels, height, width = x.shape
+        pixels = x.permute(0, 2, 3, 1).reshape(n, height * width, channels).transpose(1, 2)
+        columns = self.weight.flatten(1).t() @ pixels  # (N, out * kh * kw, H * W)
+        stride, padding, kernel = self.stride[0], int(self.padding[0]), self.kernel_size
+        size = tuple((s - 1) * stride - 2 * padding + kernel[0] for s in (height, width))
+        image = F.fold(columns, size, kernel, padding=padding, stride=stride)
+        assert self.bias is not None
+        return image + self.bias.to(image.dtype)[:, None, None]

@@ -1,0 +1,21 @@
+"""Images from a run with PyTorch: `python -m pytorch_impl.sample --help`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from common import checkpoint, sampling
+
+
+def load_generator(saved: checkpoint.Checkpoint, device: str) -> sampling.Generate:
+    """The checkpoint's generator in evaluation mode: noise (N, Z) -> images (N, H, W, C)."""
+    from pytorch_impl import state as states
+    from pytorch_impl import step as steps
+
+    state = states.TrainState(replace(saved.config, device=device))
+    states.from_canonical(state, saved.arrays)
+    return lambda noise: steps.generate(state, noise)
+
+
+if __name__ == "__main__":
+    sampling.main("pytorch", load_generator)

@@ -1,0 +1,84 @@
+"""One iteration of the training, and K of them in a row. Compilation happens here and only here."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pytorch_impl.losses import batch_mean, discriminator_loss, generator_loss
+from pytorch_impl.state import TrainState
+
+
+def scale_images(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """uint8 (B, H, W, C) -> [-1, 1], (B, C, H, W): channels first is PyTorch's order."""
+    return (images.to(dtype) / 127.5 - 1).permute(0, 3, 1, 2)  # a view: channels last in memory
+
+
+def train_step(state: TrainState, images: Tensor, noise: Tensor) -> Tensor:
+    """Update D, then G through the updated D, both with the same noise (the published order).
+
+    images uint8 (B, H, W, C); noise (B, Z) in [-1, 1) -> (4,): d_loss, g_loss, and the means of
+    D(x) and D(G(z)) in D's update. Changes the state in place.
+    """
+    D, G = state.discriminator, state.generator
+    d_parameters, g_parameters = list(D.parameters()), list(G.parameters())
+    real = scale_images(images, state.dtype)  # (B, C, H, W)
+
+    # G runs once: the published second run has the same weights and noise, so the same images.
+    with state.autocast():
+        fake = G(noise.to(state.dtype))  # (B, C, H, W)
+
+    # maximize over D:  E[log D(x)] + E[log(1 - D(G(z)))]
+    with state.autocast():
+        # One batch of 2B, since D has no batch norm that would mix real with fake.
+        logits = D(torch.cat([real, fake.detach()]))  # (2B, 1)
+    logits_real, logits_fake = logits.to(state.dtype).chunk(2)
+    d_loss = discriminator_loss(logits_real, logits_fake)
+    d_loss.backward(inputs=d_parameters)  # not into G, which D's update leaves alone
+    state.d_optimizer.step()
+    state.d_optimizer.zero_grad()
+
+    # maximize over G:  E[log D(G(z))], with the D just updated
+    with state.autocast():
+        logits = D(fake)  # (B, 1)
+    g_loss = generator_loss(logits.to(state.dtype))
+    g_loss.backward(inputs=g_parameters)  # through D, without D's weight gradients
+    state.g_optimizer.step()
+    state.g_optimizer.zero_grad()
+
+    d_real, d_fake = batch_mean(logits_real.sigmoid()), batch_mean(logits_fake.sigmoid())
+    return torch.stack([d_loss, g_loss, d_real, d_fake]).detach()  # (4,)
+
+
+def train_chunk(
+    state: TrainState, images: NDArray[np.uint8], noise: NDArray[np.float32]
+) -> NDArray[np.floating]:
+    """K iterations: images (K, B, H, W, C), noise (K, B, Z) -> metrics (K, 4), as train_step's.
+
+    The device gets uint8 and the host waits once, for the metrics at the end.
+    """
+    images_ = torch.from_numpy(images).to(state.device, non_blocking=True)
+    noise_ = torch.from_numpy(noise).to(state.device, non_blocking=True)
+    metrics = torch.stack([train_step(state, x, z) for x, z in zip(images_, noise_, strict=True)])
+    state.step += len(images)
+    return metrics.cpu().numpy()
+
+
+def compile_step(state: TrainState) -> None:
+    """Let torch.compile fuse the networks' forward and backward passes, in place."""
+    state.discriminator.compile()
+    state.generator.compile()
+
+
+@torch.no_grad()
+def generate(state: TrainState, noise: NDArray[np.float32]) -> NDArray[np.floating]:
+    """Images of the generator in evaluation mode: noise (N, Z) -> (N, H, W, C) in (-1, 1)."""
+    z = torch.from_numpy(noise).to(state.device, state.dtype)
+    state.generator.eval()  # running statistics: an image does not depend on its batch-mates
+    try:
+        images = state.generator(z)  # (N, C, H, W)
+    finally:
+        state.generator.train()
+    return images.permute(0, 2, 3, 1).cpu().numpy()
