@@ -1,0 +1,107 @@
+# One DCGAN, three frameworks. Plain `make` prints what there is.
+# ARGS passes flags on:  make train-pytorch ARGS="--precision bfloat16 --seed 1"
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/python -m
+PYTEST := $(RUN) pytest -q
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+# TensorFlow brings its CUDA libraries only when asked, so only a machine with a card asks.
+TENSORFLOW := $(if $(shell command -v nvidia-smi 2>/dev/null),tensorflow-cuda,tensorflow)
+KERAS_BACKEND ?= tensorflow
+export KERAS_BACKEND
+KERAS_EXTRAS_tensorflow := keras,$(TENSORFLOW)
+KERAS_EXTRAS_torch := keras-torch
+KERAS_EXTRAS_jax := keras-jax
+KERAS_EXTRAS = $(or $(KERAS_EXTRAS_$(KERAS_BACKEND)),$(error KERAS_BACKEND is tensorflow, torch or jax, not $(KERAS_BACKEND)))
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup setup-pytorch setup-tensorflow setup-keras train-pytorch train-tensorflow \
+	train-keras data sample-pytorch sample-tensorflow sample-keras test test-slow lint format \
+	parity bench constraints clean
+
+help: ## print this list
+	@echo "make TARGET [ARGS=\"--flag value ...\"]   (flags: make train-pytorch ARGS=--help)"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
+
+# ---------------------------------------------------------------- set-up
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(not (3, 11) <= v <= (3, 13) and f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}; name one with make PYTHON=python3.12 ...")'
+	@$(PYTHON) -m venv $(VENV)
+
+# Which extras are installed is remembered in the environment itself, until their list changes.
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing $* into $(VENV) ..."
+	@$(PIP) --editable ".[$*]"
+	@touch $@
+
+setup-pytorch: $(VENV)/.installed-pytorch ## make .venv with what PyTorch needs
+setup-tensorflow: $(VENV)/.installed-$(TENSORFLOW) ## make .venv with what TensorFlow needs
+setup-keras: $(VENV)/.installed-$(KERAS_EXTRAS) ## make .venv with what Keras needs (KERAS_BACKEND=tensorflow|torch|jax)
+setup: setup-pytorch setup-tensorflow setup-keras $(VENV)/.installed-keras-jax $(VENV)/.installed-dev ## make .venv with everything
+
+data: | $(BIN)/python ## fetch and verify MNIST (training does it by itself)
+	@$(MAKE) --no-print-directory $(VENV)/.installed-pytorch
+	@$(RUN) common.datasets
+
+# ---------------------------------------------------------------- train
+
+train-pytorch: setup-pytorch ## train with PyTorch: set-up, data and 5 epochs in one command
+	@$(RUN) pytorch_impl.train $(ARGS)
+
+train-tensorflow: setup-tensorflow ## the same with TensorFlow
+	@$(RUN) tensorflow_impl.train $(ARGS)
+
+train-keras: setup-keras ## the same with Keras (KERAS_BACKEND=tensorflow|torch|jax)
+	@$(RUN) keras_impl.train $(ARGS)
+
+sample-pytorch: setup-pytorch ## images from a run: ARGS="runs/pytorch-mnist-seed0 --out x.png"
+	@$(RUN) pytorch_impl.sample $(ARGS)
+
+sample-tensorflow: setup-tensorflow ## the same with TensorFlow, from any backend's run
+	@$(RUN) tensorflow_impl.sample $(ARGS)
+
+sample-keras: setup-keras ## the same with Keras, from any backend's run
+	@$(RUN) keras_impl.sample $(ARGS)
+
+# ---------------------------------------------------------------- compare
+
+parity: setup ## the long parity ladder over every pair of backends: table, plot, JSON
+	@$(RUN) compare.parity $(ARGS)
+
+bench: setup ## time every backend against the published loop, interleaved
+	@$(RUN) compare.bench $(ARGS)
+
+# ---------------------------------------------------------------- check
+
+test: setup lint ## set-up, linters and all tests
+	@$(PYTEST) tests/common
+	@$(PYTEST) tests/pytorch
+	@$(PYTEST) tests/tensorflow
+	@$(PYTEST) tests/keras
+	@$(PYTEST) tests/cross
+
+test-slow: setup ## the long proofs
+	@$(PYTEST) -m slow tests/pytorch
+	@$(PYTEST) -m slow tests/cross
+
+lint: $(VENV)/.installed-dev setup-pytorch ## ruff, mypy and the import boundaries
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev ## let ruff format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+constraints: $(VENV)/.installed-dev ## resolve the pinned versions anew, for every platform
+	@$(BIN)/uv pip compile --universal --python-version 3.11 --upgrade --all-extras --no-annotate --quiet \
+		--custom-compile-command "make constraints" pyproject.toml --output-file constraints.txt
+
+clean: ## delete .venv and caches; runs/ and data/ stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
