@@ -25,7 +25,7 @@ KERAS_EXTRAS = $(or $(KERAS_EXTRAS_$(KERAS_BACKEND)),$(error KERAS_BACKEND is te
 
 help: ## print this list
 	@echo "make TARGET [ARGS=\"--flag value ...\"]   (flags: make train-pytorch ARGS=--help)"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' Makefile
 
 # ---------------------------------------------------------------- set-up
 
@@ -45,7 +45,7 @@ setup-keras: $(VENV)/.installed-$(KERAS_EXTRAS) ## make .venv with what Keras ne
 setup: setup-pytorch setup-tensorflow setup-keras $(VENV)/.installed-keras-jax $(VENV)/.installed-dev ## make .venv with everything
 
 data: | $(BIN)/python ## fetch and verify MNIST (training does it by itself)
-	@$(MAKE) --no-print-directory $(VENV)/.installed-pytorch
+	@$(PIP) --editable .
 	@$(RUN) common.datasets
 
 # ---------------------------------------------------------------- train

