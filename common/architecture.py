@@ -100,7 +100,9 @@ def _deconv(name: str, size: int, inputs: int, outputs: int, output: tuple[int, 
 
 
 def _dense(name: str, inputs: int, outputs: int) -> Layer:
-    return Layer(name, "dense", (outputs,), {"kernel": (inputs, outputs), "bias": (outputs,)}, inputs)
+    return Layer(
+        name, "dense", (outputs,), {"kernel": (inputs, outputs), "bias": (outputs,)}, inputs
+    )
 
 
 def _norm(name: str, output: tuple[int, ...]) -> Layer:

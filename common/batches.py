@@ -73,7 +73,7 @@ def shown_noise(seed: int, count: int, noise_size: int) -> NDArray[np.float32]:
 
 
 def sampled_noise(seed: int, count: int, noise_size: int) -> NDArray[np.float32]:
-    """The noise of `sample --seed`, (count, Z). A smaller count gives the first rows of a larger."""
+    """The noise of `sample --seed`, (count, Z). A smaller count gives a larger one's first rows."""
     return uniform(seed, SAMPLED, 0, count * noise_size).reshape(count, noise_size)
 
 

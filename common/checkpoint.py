@@ -62,7 +62,9 @@ def check(arrays: Arrays, config: Config) -> None:
             raise CheckpointError(f"array {name!r} is missing")
     for name, array in arrays.items():
         if name not in wanted:
-            raise CheckpointError(f"array {name!r} is unknown to architecture {config.architecture}")
+            raise CheckpointError(
+                f"array {name!r} is unknown to architecture {config.architecture}"
+            )
         shape, dtype = wanted[name]
         if array.shape != shape:
             raise CheckpointError(f"array {name!r} has shape {array.shape} instead of {shape}")
@@ -76,7 +78,9 @@ def check(arrays: Arrays, config: Config) -> None:
             raise CheckpointError(f"{name!r} is negative: {array}")
 
 
-def save(path: Path, arrays: Arrays, config: Config, backend: str, versions: dict[str, str]) -> None:
+def save(
+    path: Path, arrays: Arrays, config: Config, backend: str, versions: dict[str, str]
+) -> None:
     """Write a state so that a reader finds the old file or the new one, never a part of either.
 
     Raises OSError if the disk refuses; the old file then stands and nothing else is left.
@@ -117,7 +121,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def load(path: Path) -> Checkpoint:
-    """Read and check a checkpoint file. Raises CheckpointError naming the file and what is wrong."""
+    """Read and check a checkpoint file. Raises CheckpointError naming file and fault."""
     try:
         return _load(path)
     except (CheckpointError, UserError) as error:

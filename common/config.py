@@ -21,6 +21,9 @@ RESUME_MAY_CHANGE = frozenset(
     {"steps", "epochs", "show_every", "checkpoint_every", "device", "compile", "data_dir"}
 )
 
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["float32", "bfloat16", "float64"]
+
 
 class UserError(Exception):
     """A mistake that the user can mend: one sentence for them, no traceback, exit status 2."""
@@ -31,7 +34,7 @@ class Config:
     """One experiment. The same values and the same seed give the same training in every backend."""
 
     seed: int = 0
-    """Everything random is a pure function of it: initial weights, batch order, noise. [0, 2**63)"""
+    """Everything random is a function of it: initial weights, batch order, noise. [0, 2**63)"""
 
     epochs: int = 5
     """Passes over the training images (the tutorial's num_epochs=5)."""
@@ -72,10 +75,10 @@ class Config:
     recipe: Literal["published"] = "published"
     """The training recipe: the losses and updates as the tutorial published them."""
 
-    precision: Literal["float32", "bfloat16", "float64"] = "float32"
+    precision: Precision = "float32"
     """Arithmetic. bfloat16 computes in it, and keeps weights, moments and losses in float32."""
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     """Where to compute; auto takes the GPU if there is one."""
 
     compile: bool = False
@@ -125,19 +128,19 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def check(config: Any) -> None:
-    """Raise UserError at the first value of a dataclass that is out of its range.
-
-    Also checks the combinations that no hardware can satisfy.
-    """
+def check_values(config: Any) -> None:
+    """Raise UserError at the first value of a dataclass that is out of its range."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if field.name in _LIMITS and not _LIMITS[field.name][1](value):
             raise UserError(f"{flag(field.name)} takes {_LIMITS[field.name][0]}, not {value}.")
         if isinstance(value, str) and ("\0" in value or not value):
             raise UserError(f"{flag(field.name)} takes a name, not {value!r}.")
-    if not isinstance(config, Config):
-        return
+
+
+def check(config: Config) -> None:
+    """check_values, and the combinations that cannot be: UserError."""
+    check_values(config)
     if config.batch_size > config.train_images:
         raise UserError(
             f"--batch-size {config.batch_size} is more than the {config.train_images} training "
@@ -178,7 +181,10 @@ def from_json(values: Any) -> Config:
         if not _is_of_type(value, hints[name]):
             raise UserError(f"The config's field {name!r} cannot be {value!r}.")
     config = Config(**values)
-    check(config)
+    try:
+        check(config)
+    except OverflowError:  # a whole number that no float holds
+        raise UserError("The config holds a number that is too large.") from None
     return config
 
 
@@ -223,7 +229,7 @@ def parse(cls: type[T], argv: Sequence[str], prog: str, description: str) -> tup
         raise UserError(_explain(complaint.getvalue(), cls, argv)) from None
     if unknown:
         raise UserError(_unknown(unknown[0], names))
-    check(value)
+    check_values(value)
     return value, given(argv) & names
 
 
@@ -256,7 +262,7 @@ def _explain(complaint: str, cls: type, argv: Sequence[str]) -> str:
             allowed = "one of " + ", ".join(typing.get_args(hint))
         return f"{word} takes {allowed}{_seen(word, argv)}."
     if "required" in text.lower():
-        return f"An argument is missing: {', '.join(re.findall(r'[A-Z][A-Z-]{2,}', text)) or text}; see --help."
+        return "The name of a run or file is missing; see --help."
     return text or "The command line could not be read; see --help."
 
 

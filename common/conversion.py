@@ -31,7 +31,7 @@ class ConvertArguments:
     """A run directory or checkpoint to export, or a generator's weight file to import."""
 
     target: tyro.conf.Positional[str]
-    """The file to write; ending in .safetensors, it becomes a checkpoint to sample or resume from."""
+    """The file to write; ending in .safetensors, it becomes a checkpoint to resume from."""
 
     network: Network = "generator"
     """Which network of a checkpoint to export."""

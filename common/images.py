@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,9 @@ def save_png(path: Path, image: NDArray[np.uint8], zoom: int = 1) -> None:
     write_atomically(path, content.getvalue())
 
 
-def save_gif(path: Path, frames: Sequence[NDArray[np.uint8]], seconds: float, zoom: int = 1) -> None:
+def save_gif(
+    path: Path, frames: Sequence[NDArray[np.uint8]], seconds: float, zoom: int = 1
+) -> None:
     """Write frames (H, W, C) as an endless animation of so many seconds, the last one held."""
     each = max(20, round(1000 * seconds / len(frames)))
     pictures = [_pillow(frame, zoom) for frame in frames]
@@ -79,12 +82,10 @@ def read_png(path: Path) -> NDArray[np.uint8]:
 
 def _pillow(image: NDArray[np.uint8], zoom: int) -> Image.Image:
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    return picture.resize(
-        (picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST
-    )
+    return picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)
 
 
-def show_images(images: Floats, path: str | Path = "images.png") -> Path | None:
+def show_images(images: NDArray[Any], path: str | Path = "images.png") -> Path | None:
     """Show images in a square grid, as the tutorial's show_images does.
 
     images: (N, H, W), (N, H, W, C), channels-first (N, 1 or 3, H, W), or flat (N, side * side);
@@ -99,9 +100,7 @@ def show_images(images: Floats, path: str | Path = "images.png") -> Path | None:
         images = images[..., None]
     elif images.shape[1] in (1, 3) and images.shape[-1] not in (1, 3):
         images = images.transpose(0, 2, 3, 1)
-    if images.dtype != np.uint8:
-        images = to_uint8(images * 2 - 1)
-    canvas = grid(images)
+    canvas = grid(images if images.dtype == np.uint8 else to_uint8(images * 2 - 1))
     if not _in_notebook():
         save_png(Path(path), canvas, zoom=3)
         return Path(path)
@@ -128,11 +127,11 @@ def latent_walk(noise: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
     Linear, not spherical: the noise is uniform in a cube, and a cube holds its straight lines.
     """
     t = (np.arange(frames, dtype=np.float32) / np.float32(frames))[:, None]
-    legs = [(1 - t) * a + t * b for a, b in zip(noise[:-1], noise[1:], strict=True)]
+    legs = [(1 - t) * a + t * b for a, b in itertools.pairwise(noise)]
     return np.concatenate([*legs, noise[-1:]])
 
 
-def plot_losses(path: Path, steps: NDArray[np.int64], losses: dict[str, Floats]) -> None:
+def plot_losses(path: Path, steps: NDArray[np.int64], losses: Mapping[str, Floats]) -> None:
     """Both losses, and D's mean answers on real and fake images, against the step."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,7 +1,7 @@
 """A training run as a directory: what may start it, what it records, how it stops.
 
-    config.json  environment.json  metrics.jsonl  result.json  checkpoint.safetensors
-    samples/step-000250.png  samples.gif  losses.png  tensorboard/
+config.json  environment.json  metrics.jsonl  result.json  checkpoint.safetensors
+samples/step-000250.png  samples.gif  losses.png  tensorboard/
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ def plan(arguments: TrainArguments, given: set[str], backend: str) -> Plan:
     if arguments.resume is not None:
         return _plan_resume(arguments, given)
     chosen = Config(**config.to_json(arguments))
+    config.check(chosen)
     default = f"runs/{backend}-{chosen.dataset}-seed{chosen.seed}"
     directory = Path(arguments.out or default)
     _check_directory(directory, arguments.overwrite)
@@ -71,7 +72,7 @@ def plan(arguments: TrainArguments, given: set[str], backend: str) -> Plan:
 
 def _plan_resume(arguments: TrainArguments, given: set[str]) -> Plan:
     path = Path(str(arguments.resume))
-    if not path.exists():
+    if not _exists(path):
         raise UserError(f"--resume takes a run directory or a checkpoint file; {path} is neither.")
     file = checkpoint.find(path)
     saved = checkpoint.load(file)
@@ -94,14 +95,28 @@ def _plan_resume(arguments: TrainArguments, given: set[str]) -> Plan:
     source = file.parent if (file.parent / "config.json").exists() else None
     if arguments.out is not None and not _same(Path(arguments.out), file.parent):
         directory = Path(arguments.out)
+        if file.resolve().is_relative_to(directory.resolve()):
+            raise UserError(
+                f"--out {directory} contains the checkpoint to continue; choose another."
+            )
         _check_directory(directory, arguments.overwrite)
     elif source is None:
         raise UserError(f"{file} lies in no run directory; say with --out where to continue it.")
     elif arguments.overwrite:
-        raise UserError("--overwrite would delete the run that --resume continues; give one of them.")
+        raise UserError(
+            "--overwrite would delete the run that --resume continues; give one of them."
+        )
     else:
         directory = source
     return Plan(chosen, directory, saved.arrays, saved.step, source, arguments.overwrite)
+
+
+def _exists(path: Path) -> bool:
+    """Whether a path names something; an impossible name (too long, say) does not."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _same(a: Path, b: Path) -> bool:
@@ -110,9 +125,16 @@ def _same(a: Path, b: Path) -> bool:
 
 def _check_directory(directory: Path, overwrite: bool) -> None:
     """Raise UserError unless a new run may be written there."""
-    if directory.exists() and not directory.is_dir():
+    if _exists(directory) and not directory.is_dir():
         raise UserError(f"--out {directory} is a file; a run needs a directory of its own.")
-    names = {path.name for path in directory.iterdir()} if directory.exists() else set()
+    try:
+        names = {path.name for path in directory.iterdir()}
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(
+            f"--out {directory} cannot be a run directory ({error.strerror}); choose another."
+        ) from None
     if not names - {".lock"}:
         return
     if "config.json" not in names:
@@ -178,22 +200,22 @@ class Run:
         matter. Raises UserError if the directory is in use or cannot be written.
         """
         self._versions = _versions(packages)
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.directory / ".lock", timeout=0)
-            with lock, contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack:
+            try:
+                self.directory.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(FileLock(self.directory / ".lock", timeout=0))
                 self._prepare(device, threads)
                 self._open_records(stack)
-                self._signals.deferred = True
-                yield
-                self._finish()
-        except Timeout:
-            raise UserError(f"Another process is training in {self.directory}.") from None
-        except PermissionError as error:
-            raise UserError(
-                f"The run directory {self.directory} cannot be written "
-                f"({error.strerror}); choose another with --out."
-            ) from None
+            except Timeout:
+                raise UserError(f"Another process is training in {self.directory}.") from None
+            except OSError as error:
+                raise UserError(
+                    f"The run directory {self.directory} cannot be written "
+                    f"({error.strerror or error}); choose another with --out."
+                ) from None
+            self._signals.deferred = True
+            yield
+            self._finish()
 
     def _prepare(self, device: str, threads: int) -> None:
         plan, directory = self._plan, self.directory
@@ -235,7 +257,8 @@ class Run:
         )
 
     def _open_records(self, stack: contextlib.ExitStack) -> None:
-        from tensorboardX import SummaryWriter
+        with _without_torch():
+            from tensorboardX import SummaryWriter
 
         path = self.directory / "metrics.jsonl"
         self._metrics = stack.enter_context(path.open("a", encoding="ascii"))
@@ -256,7 +279,7 @@ class Run:
         )
 
     def _resume_clock(self, source: Path) -> None:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
             result = json.loads((source / "result.json").read_text())
             if result["step"] == self.step and result["images_per_second"]:
                 self._seconds = float(result["seconds"])
@@ -282,7 +305,8 @@ class Run:
             self._picture("real", dataset.gather(first[:SHOWN_IMAGES]), 0)
         for chunk in batches.chunks(dataset, self.config, self.step, chunk_steps=chunk_steps):
             yield chunk
-            if self._signals.received is not None and self._saved == chunk.end:
+            # After the last step there is nothing to continue: the run is finished instead.
+            if self._signals.received is not None and self._saved == chunk.end < self.total:
                 raise Stopped
             # The wait for the next chunk belongs to the training's time.
             self._began = time.perf_counter()
@@ -346,7 +370,9 @@ class Run:
             checkpoint.save(path, arrays, self.config, self._backend, self._versions)
             self._write_result(finished=False)
         except checkpoint.CheckpointError as error:
-            raise Diverged(f"The state after step {self.step} is no longer usable: {error}.") from None
+            raise Diverged(
+                f"The state after step {self.step} is no longer usable: {error}."
+            ) from None
         except OSError as error:
             message = f"the checkpoint of step {self.step} could not be written ({error})"
             if last:
@@ -363,13 +389,7 @@ class Run:
         self._bar.close()
         self._tensorboard.flush()
         directory = self.directory
-        frames = [images.read_png(path) for path in sorted((directory / "samples").glob("*.png"))]
-        try:
-            images.save_gif(directory / "samples.gif", frames, seconds=0.5 * len(frames))
-            steps, losses = read_metrics(directory)
-            images.plot_losses(directory / "losses.png", steps, losses)
-        except OSError as error:
-            self._say(f"warning: samples.gif or losses.png could not be written: {error}")
+        _write_overviews(directory)
         self._write_result(finished=True)
         rate = self._images_per_second
         speed = "" if rate is None else f": {self._seconds:.1f} s of training, {rate:.0f} images/s"
@@ -460,14 +480,56 @@ def _continue_records(source: Path, directory: Path, step: int) -> None:
     lines = _metric_lines(source / "metrics.jsonl", step)
     content = "".join(line + "\n" for line in lines)
     checkpoint.write_atomically(directory / "metrics.jsonl", content.encode("ascii"))
-    for path in sorted((source / "samples").glob("step-*.png")):
-        digits = path.stem.removeprefix("step-")
-        kept = digits.isdecimal() and int(digits) <= step
+    for shown, path in _sample_files(source).items():
+        kept = shown <= step
         target = directory / "samples" / path.name
         if kept and not _same(path, target):
             shutil.copyfile(path, target)
         elif not kept and _same(path, target):
             path.unlink()
+
+
+def _write_overviews(directory: Path) -> None:
+    """samples.gif and losses.png, from a run's pictures and metrics."""
+    try:
+        frames = [images.read_png(path) for path in _sample_files(directory).values()]
+        if frames:
+            images.save_gif(directory / "samples.gif", frames, seconds=0.5 * len(frames))
+        steps, losses = read_metrics(directory)
+        images.plot_losses(directory / "losses.png", steps, losses)
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's errors of broken files
+        print(f"warning: samples.gif or losses.png could not be written: {error}", flush=True)
+
+
+def _complete(planned: Plan) -> None:
+    """Write what a run lacks that ended between its last checkpoint and its last file."""
+    directory = planned.directory
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        result = json.loads((directory / "result.json").read_text())
+        if not result["finished"]:
+            _write_overviews(directory)
+            _write_json(directory / "result.json", result | {"finished": True})
+
+
+def _sample_files(directory: Path) -> dict[int, Path]:
+    """A run's sample grids by the number of updates before them, in order."""
+    paths = {
+        path.stem.removeprefix("step-"): path for path in (directory / "samples").glob("*.png")
+    }
+    return {int(step): paths[step] for step in sorted(filter(str.isdecimal, paths), key=int)}
+
+
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    """Keep tensorboardX from importing torch, which it does for tensors that it never sees here."""
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
 
 
 def _write_json(path: Path, value: Any) -> None:
@@ -513,7 +575,6 @@ def _relative(path: Path) -> Path:
 def main(backend: str, train: Callable[[Run, batches.Dataset], None]) -> None:
     """`python -m <backend>_impl.train`. `train` imports its framework only when it is called."""
     signals = Signals()
-    arguments: TrainArguments | None = None
     run: Run | None = None
     try:
         arguments, given = config.parse(
@@ -524,6 +585,7 @@ def main(backend: str, train: Callable[[Run, batches.Dataset], None]) -> None:
         )
         planned = plan(arguments, given, backend)
         if planned.step == total_steps(planned.config):
+            _complete(planned)
             print(
                 f"{arguments.resume} is finished: all {planned.step} steps are done. To go on, "
                 "raise --steps or --epochs."

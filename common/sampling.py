@@ -7,18 +7,18 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tyro
 from numpy.typing import NDArray
 
 from common import batches, checkpoint, config, images
-from common.config import UserError
+from common.config import Device, UserError
 
 # A checkpoint and a device name -> noise (N, Z) float32 -> images (N, H, W, C) in (-1, 1).
 Generate = Callable[[NDArray[np.float32]], NDArray[np.floating[Any]]]
-Load = Callable[[checkpoint.Checkpoint, str], Generate]
+Load = Callable[[checkpoint.Checkpoint, Device], Generate]
 
 BATCH = (
     500  # images per call of the generator: bounds the memory; in evaluation mode it moves no pixel
@@ -44,7 +44,7 @@ class SampleArguments:
     walk: int | None = None
     """Images from each noise vector to the next: a latent walk, as .gif, .png strip or .npy."""
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     """Where to compute; auto takes the GPU if there is one."""
 
 

@@ -14,12 +14,12 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from tqdm import tqdm
 
 from common import checkpoint, config
-from common.config import Config, UserError
+from common.config import Config, Precision, UserError
 from common.run import git_commit, processor
 from compare import engines
 from compare.engines import ENGINES, Engine
@@ -114,7 +114,7 @@ def measure(arguments: BenchArguments, chosen: list[Engine]) -> list[dict[str, A
     timed: list[Timed] = []
     try:
         for engine in chosen:
-            for precision in arguments.precisions.split(","):
+            for precision in cast(list[Precision], arguments.precisions.split(",")):
                 values = config.to_json(dataclasses.replace(base, precision=precision))
                 task = {"package": engine.package, "config": values, "count": steps}
                 process = engines.start(engine, "compare.probe", "timing", json.dumps(task))
@@ -170,7 +170,9 @@ def main() -> None:
             description="Time the backends against the published loop, interleaved.",
         )
         if not 1 <= arguments.rounds <= 10_000:
-            raise UserError(f"--rounds takes a whole number from 1 to 10000, not {arguments.rounds}.")
+            raise UserError(
+                f"--rounds takes a whole number from 1 to 10000, not {arguments.rounds}."
+            )
         for precision in arguments.precisions.split(","):
             if precision not in ("float32", "bfloat16", "float64"):
                 raise UserError(

@@ -60,7 +60,9 @@ def ladder(package: str, config: Config, steps_count: int, out: str) -> None:
     np.savez(out, **arrays)
 
 
-def relay(package: str, config: Config, first: int, steps_count: int, files: dict[str, str]) -> None:
+def relay(
+    package: str, config: Config, first: int, steps_count: int, files: dict[str, str]
+) -> None:
     """Rung 5: continue each checkpoint in `files` from step `first`, or begin; {in: out}."""
     for source, target in files.items():
         states, steps, state = load(package, config)

@@ -18,7 +18,7 @@ LEAKY_SLOPE = 0.01
 
 
 class Discriminator(nn.Module):
-    """Image (N, 1, 28, 28) in [-1, 1] -> logits (N, 1): positive means real. 1,102,721 parameters."""
+    """Image (N, 1, 28, 28) in [-1, 1] -> logit (N, 1), positive: real. 1,102,721 parameters."""
 
     def __init__(self) -> None:
         super().__init__()

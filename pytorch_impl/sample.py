@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from common import checkpoint, sampling
+from common.config import Device
 
 
-def load_generator(saved: checkpoint.Checkpoint, device: str) -> sampling.Generate:
+def load_generator(saved: checkpoint.Checkpoint, device: Device) -> sampling.Generate:
     """The checkpoint's generator in evaluation mode: noise (N, Z) -> images (N, H, W, C)."""
     from pytorch_impl import state as states
     from pytorch_impl import step as steps

@@ -39,16 +39,15 @@ TENSORS = {
 
 
 class TrainState:
-    """Both networks with their optimizers, on one device. Initial values come from from_canonical."""
+    """Both networks with their optimizers, on one device. from_canonical gives them their values."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.device = choose_device(config)
         self.dtype = torch.float64 if config.precision == "float64" else torch.float32
         self.step = 0  # updates done
-        where = {"device": self.device, "dtype": self.dtype}
-        self.discriminator = Discriminator().to(**where).train()
-        self.generator = Generator(config.noise_size).to(**where).train()
+        self.discriminator = Discriminator().to(self.device, self.dtype).train()
+        self.generator = Generator(config.noise_size).to(self.device, self.dtype).train()
         for network in (self.discriminator, self.generator):
             layers.prefer_speed(network)
         self.d_optimizer = self._adam(self.discriminator)
@@ -80,12 +79,12 @@ class TrainState:
 
 
 def choose_device(config: Config) -> torch.device:
-    """The device of a Config; `auto` takes the GPU if there is one. UserError if it is not there."""
+    """The device of a Config; `auto` takes the GPU if there is one. UserError if it is absent."""
     there = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available() and config.precision != "float64",
     }
-    name = config.device
+    name: str = config.device
     if name == "auto":
         name = next((name for name, present in there.items() if present), "cpu")
     if not there.get(name, True):
@@ -175,7 +174,7 @@ def from_canonical_layout(name: str, array: np.ndarray) -> np.ndarray:
 
 def _layout(name: str, array: np.ndarray, inverse: bool) -> np.ndarray:
     """Reorder axes. PyTorch flattens an image channels-first, the canonical form channels-last."""
-    network, layer, kind, *_ = name.split("/")
+    network, layer, _kind, *_ = name.split("/")
     table = architecture.get("mnist28", 96)
     rows = table.flattened_rows().get(f"{network}/{layer}")
     columns = table.flattened_columns().get(f"{network}/{layer}")

@@ -146,5 +146,7 @@ def test_a_mistake_is_answered_before_torch_is_imported(command) -> None:
 @pytest.mark.parametrize("split", ["train", "t10k"])
 def test_torchvision_reads_the_same_files(split: str, data_dir: str) -> None:
     theirs = torchvision.datasets.MNIST(data_dir, train=split == "train", download=False)
-    np.testing.assert_array_equal(theirs.data.numpy(), datasets.mnist_images(data_dir, split)[..., 0])
+    np.testing.assert_array_equal(
+        theirs.data.numpy(), datasets.mnist_images(data_dir, split)[..., 0]
+    )
     np.testing.assert_array_equal(theirs.targets.numpy(), datasets.mnist_labels(data_dir, split))
