@@ -7,6 +7,7 @@ framework and `compare` none.
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import resource
 import sys
@@ -19,6 +20,9 @@ import numpy as np
 
 from common import batches, checkpoint, datasets
 from common.config import Config, from_json
+
+# Rung 4's windows: long enough for a wrong step to show, too short for rounding to grow far.
+ANCHOR_STEPS = 20
 
 
 def load(package: str, config: Config) -> tuple[Any, Any, Any]:
@@ -40,24 +44,49 @@ def chunk(config: Config, start: int, count: int) -> tuple[np.ndarray, np.ndarra
     return images, noise
 
 
-def ladder(package: str, config: Config, steps_count: int, out: str) -> None:
-    """Rungs 0 to 4 as one .npz: outputs/*, first/* (the state after one step), losses (S, 4)."""
+def ladder(
+    package: str, config: Config, steps_count: int, out: str, anchors: list[str], nudge: bool
+) -> None:
+    """Rungs 0 to 4 as one .npz: initial/*, outputs/*, first/* (after one step), losses (S, 4).
+
+    anchors: checkpoint files to write on the way, before every ANCHOR_STEPS-th step. nudge: begin
+    with one weight moved by one unit in its last place.
+    """
     states, steps, state = load(package, config)
-    images, noise = chunk(config, 0, steps_count)
     arrays = {f"initial/{name}": array for name, array in states.to_canonical(state).items()}
+    images, noise = chunk(config, 0, steps_count)
+    if nudge:
+        moved = checkpoint.initial(config)
+        weight = moved["generator/dense1/kernel"]
+        weight[0, 0] = np.nextafter(weight[0, 0], weight.dtype.type(1))
+        states.from_canonical(state, moved)
     _, _, forward = load(package, config)
     for name, array in steps.outputs(forward, images[0], noise[0]).items():
         arrays[f"outputs/{name}"] = array
-    metrics = [steps.train_chunk(state, images[:1], noise[:1])]
-    for name, array in states.to_canonical(state).items():
-        arrays[f"first/{name}"] = array
-    for start in range(1, steps_count, 10):
-        metrics.append(
-            steps.train_chunk(state, images[start : start + 10], noise[start : start + 10])
-        )
-        _progress(min(start + 10, steps_count), steps_count)
+    metrics = []
+    cuts = sorted({1, *range(0, steps_count, ANCHOR_STEPS), steps_count})
+    for start, end in itertools.pairwise(cuts):
+        if anchors and start % ANCHOR_STEPS == 0:
+            path = Path(anchors[start // ANCHOR_STEPS])
+            checkpoint.save(path, states.to_canonical(state), config, package, {})
+        metrics.append(steps.train_chunk(state, images[start:end], noise[start:end]))
+        if end == 1:
+            for name, array in states.to_canonical(state).items():
+                arrays[f"first/{name}"] = array
     arrays["losses"] = np.concatenate(metrics)
     np.savez(out, **arrays)
+
+
+def windows(package: str, config: Config, steps_count: int, anchors: list[str], out: str) -> None:
+    """Rung 4: ANCHOR_STEPS steps from each anchor, as one .npz: losses (S, 4)."""
+    states, steps, state = load(package, config)
+    images, noise = chunk(config, 0, steps_count)
+    metrics = []
+    for index, anchor in enumerate(anchors):
+        states.from_canonical(state, checkpoint.load(Path(anchor)).arrays)
+        window = slice(index * ANCHOR_STEPS, (index + 1) * ANCHOR_STEPS)
+        metrics.append(steps.train_chunk(state, images[window], noise[window]))
+    np.savez(out, losses=np.concatenate(metrics))
 
 
 def relay(
@@ -68,9 +97,7 @@ def relay(
         states, steps, state = load(package, config)
         if source:
             states.from_canonical(state, checkpoint.load(Path(source)).arrays)
-        images, noise = chunk(config, first, steps_count)
-        for start in range(0, steps_count, 10):
-            steps.train_chunk(state, images[start : start + 10], noise[start : start + 10])
+        steps.train_chunk(state, *chunk(config, first, steps_count))
         checkpoint.save(Path(target), states.to_canonical(state), config, package, {})
 
 
@@ -98,13 +125,8 @@ def serve(work: Callable[[], object], count: int) -> None:
         print(json.dumps({"seconds": seconds, "peak_mib": peak}), flush=True)
 
 
-def _progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{done}/{total}", end="", file=sys.stderr, flush=True)
-
-
 def main() -> None:
-    tasks = {"ladder": ladder, "relay": relay, "timing": timing}
+    tasks = {"ladder": ladder, "windows": windows, "relay": relay, "timing": timing}
     arguments = json.loads(sys.argv[2])
     arguments["config"] = from_json(arguments["config"])
     tasks[sys.argv[1]](**arguments)  # type: ignore[operator]

@@ -39,7 +39,7 @@ TENSORS = {
 
 
 class TrainState:
-    """Both networks with their optimizers, on one device. from_canonical gives them their values."""
+    """Both networks with their optimizers, on one device; from_canonical sets their values."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
