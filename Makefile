@@ -21,7 +21,7 @@ KERAS_EXTRAS = $(or $(KERAS_EXTRAS_$(KERAS_BACKEND)),$(error KERAS_BACKEND is te
 .DELETE_ON_ERROR:
 .PHONY: help setup setup-pytorch setup-tensorflow setup-keras train-pytorch train-tensorflow \
 	train-keras data sample-pytorch sample-tensorflow sample-keras test test-slow lint format \
-	parity bench constraints clean
+	parity bench readme constraints clean
 
 help: ## print this list
 	@echo "make TARGET [ARGS=\"--flag value ...\"]   (flags: make train-pytorch ARGS=--help)"
@@ -72,6 +72,9 @@ sample-keras: setup-keras ## the same with Keras, from any backend's run
 
 parity: setup ## the long parity ladder over every pair of backends: table, plot, JSON
 	@$(RUN) compare.parity $(ARGS)
+
+readme: setup-pytorch ## fill README.md from the sources and docs/figures
+	@$(RUN) compare.readme
 
 bench: setup ## time every backend against the published loop, interleaved
 	@$(RUN) compare.bench $(ARGS)

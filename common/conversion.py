@@ -21,6 +21,7 @@ Export = Callable[[checkpoint.Checkpoint, str, Path], None]
 Import = Callable[[str, Path], Arrays]
 
 CHECKPOINT_ENDING = ".safetensors"
+FOLDER_ENDINGS = (".savedmodel",)
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class ConvertArguments:
     """A run directory or checkpoint to export, or a generator's weight file to import."""
 
     target: tyro.conf.Positional[str]
-    """The file to write; ending in .safetensors, it becomes a checkpoint to resume from."""
+    """The file or folder to write; a .safetensors file is a checkpoint to resume from."""
 
     network: Network = "generator"
     """Which network of a checkpoint to export."""
@@ -57,7 +58,7 @@ def main(backend: str, exports: dict[str, Export], imports: dict[str, Import]) -
             ),
         )
         source, target = Path(arguments.source), Path(arguments.target)
-        if target.exists() and not arguments.overwrite:
+        if (target.exists() or _is_there(target)) and not arguments.overwrite:
             raise UserError(f"{target} exists already; choose another name, or give --overwrite.")
         if not target.parent.is_dir():
             raise UserError(f"{target} cannot be written: there is no folder {target.parent}.")
@@ -102,6 +103,13 @@ def _import(
 def _read(backend: str, imports: dict[str, Import], network: str, path: Path) -> Arrays:
     if path.suffix not in imports:
         raise UserError(f"{path} is no weight file that {backend} imports ({' '.join(imports)}).")
-    if not path.is_file():
+    if not _is_there(path):
         raise UserError(f"There is no file {path}.")
     return imports[path.suffix](network, path)
+
+
+def _is_there(path: Path) -> bool:
+    """Is it the file, the folder, or the prefix (path.index and path.data-*) its ending means?"""
+    if path.suffix in FOLDER_ENDINGS:
+        return path.is_dir()
+    return path.is_file() or path.with_name(f"{path.name}.index").is_file()

@@ -1,0 +1,1 @@
+"""The DCGAN in TensorFlow."""

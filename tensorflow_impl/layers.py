@@ -1,0 +1,174 @@
+"""The layers: variables under their canonical names, and what is computed with them.
+
+A layer computes in the dtype of its input: in a bfloat16 run the input is bfloat16, the variables
+are float32. Images are (N, H, W, C).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tensorflow_impl.losses import batch_mean
+
+BATCH_NORM_EPSILON = 1e-5
+BLOCK = 4  # the image's gradient is computed in blocks of 4 x 4 pixels: 16 channels
+
+
+def prefer_speed(network: tf.Module) -> None:
+    """Let a network's layers use the processor's kernels below, which round differently."""
+    for layer in network.submodules:
+        if isinstance(layer, ConvFromImage):
+            layer.fast = True
+
+
+class _Layer(tf.Module):
+    """kernel and bias. Initial values come from a checkpoint's arrays (state.from_canonical)."""
+
+    def __init__(self, kernel: tuple[int, ...], outputs: int, dtype: tf.DType) -> None:
+        super().__init__()
+        self.kernel = tf.Variable(tf.zeros(kernel, dtype), name="kernel")
+        self.bias = tf.Variable(tf.zeros(outputs, dtype), name="bias")
+
+
+class Dense(_Layer):
+    """(N, inputs) -> (N, outputs)."""
+
+    def __init__(self, inputs: int, outputs: int, dtype: tf.DType) -> None:
+        super().__init__((inputs, outputs), outputs, dtype)
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.nn.bias_add(x @ tf.cast(self.kernel, x.dtype), tf.cast(self.bias, x.dtype))
+
+
+class Conv(_Layer):
+    """Convolution, stride 1, no padding: (N, H, W, inputs) -> (N, H - size + 1, ..., outputs)."""
+
+    def __init__(self, inputs: int, outputs: int, size: int, dtype: tf.DType) -> None:
+        super().__init__((size, size, inputs, outputs), outputs, dtype)
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        x = self.convolve(x, tf.cast(self.kernel, x.dtype))
+        return tf.nn.bias_add(x, tf.cast(self.bias, x.dtype))
+
+    def convolve(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        return tf.nn.conv2d(x, kernel, strides=1, padding="VALID")
+
+
+class ConvFromImage(Conv):
+    """Conv on an image of few channels, with a fast image gradient.
+
+    oneDNN works on blocks of 16 channels; of a one-channel image's gradient it wastes 15 of them.
+    """
+
+    fast = False
+
+    def convolve(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        if not (self.fast and x.shape[1] % BLOCK == 0 and x.shape[2] % BLOCK == 0):
+            return super().convolve(x, kernel)
+        return _conv_from_image(x, kernel)
+
+
+@tf.custom_gradient
+def _conv_from_image(x: tf.Tensor, kernel: tf.Tensor) -> Any:
+    def gradients(grad: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:  # the unused one is pruned
+        kernel_grad = tf.raw_ops.Conv2DBackpropFilter(
+            input=x,
+            filter_sizes=kernel.shape,
+            out_backprop=grad,
+            strides=[1, 1, 1, 1],
+            padding="VALID",
+        )
+        return _image_gradient(grad, kernel), kernel_grad
+
+    return tf.nn.conv2d(x, kernel, strides=1, padding="VALID"), gradients
+
+
+def _image_gradient(grad: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """The image's gradient of conv2d(image, kernel): grad (N, h, w, O) -> (N, H, W, I).
+
+    It is the convolution of the padded gradient with the flipped kernel. Pixel (a, b) of a block
+    sees that kernel shifted by (a, b), so all its pixels are the channels of one convolution.
+    """
+    size, last = kernel.shape[0], BLOCK - 1
+    flipped = tf.transpose(tf.reverse(kernel, [0, 1]), (0, 1, 3, 2))  # (k, k, O, I)
+    shifted = [
+        tf.pad(flipped, ((a, last - a), (b, last - b), (0, 0), (0, 0)))
+        for a in range(BLOCK)
+        for b in range(BLOCK)
+    ]
+    border = (size - 1, size - 1)
+    blocks = tf.nn.conv2d(
+        grad, tf.concat(shifted, -1), strides=BLOCK, padding=((0, 0), border, border, (0, 0))
+    )  # (N, H / 4, W / 4, 16 * I)
+    return tf.nn.depth_to_space(blocks, BLOCK)
+
+
+class ConvTranspose(_Layer):
+    """Transposed convolution, kernel 4, stride 2: (N, H, W, inputs) -> (N, 2H, 2W, outputs).
+
+    "SAME" is PyTorch's padding=1 here; with an odd kernel it would not be.
+    """
+
+    def __init__(self, inputs: int, outputs: int, dtype: tf.DType) -> None:
+        super().__init__((4, 4, outputs, inputs), outputs, dtype)
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        kernel = tf.cast(self.kernel, x.dtype)
+        shape = (tf.shape(x)[0], 2 * x.shape[1], 2 * x.shape[2], kernel.shape[2])
+        x = tf.nn.conv2d_transpose(x, kernel, shape, strides=2, padding="SAME")
+        return tf.nn.bias_add(x, tf.cast(self.bias, x.dtype))
+
+
+class BatchNorm(tf.Module):
+    """Batch norm over the last axis (Ioffe & Szegedy 2015), with PyTorch's meaning.
+
+    Normalises with the batch's biased variance; the running variance takes the unbiased one.
+    momentum is the weight of the new value. Statistics and result are computed in the variables'
+    dtype: sums of bfloat16 values would lose their last ones.
+    """
+
+    def __init__(self, channels: int, momentum: float, dtype: tf.DType) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.scale = tf.Variable(tf.ones(channels, dtype), name="scale")
+        self.offset = tf.Variable(tf.zeros(channels, dtype), name="offset")
+        for name, value in (("moving_mean", 0), ("moving_variance", 1)):
+            initial = tf.fill((channels,), tf.constant(value, dtype))
+            setattr(self, name, tf.Variable(initial, trainable=False, name=name))
+
+    def __call__(self, x: tf.Tensor, training: bool) -> tf.Tensor:
+        wide = tf.cast(x, self.scale.dtype)
+        mean, variance = self.moving_mean, self.moving_variance
+        if training:
+            mean, variance = self._batch_statistics(wide)
+        epsilon = tf.constant(BATCH_NORM_EPSILON, wide.dtype)
+        y = tf.nn.batch_normalization(wide, mean, variance, self.offset, self.scale, epsilon)
+        return tf.cast(y, x.dtype)
+
+    def _batch_statistics(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Mean and biased variance over all axes but the last; moves the running ones."""
+        axis = tuple(range(x.shape.rank - 1))
+        mean = batch_mean(x, axis)
+        variance = batch_mean(tf.math.squared_difference(x, mean), axis)
+        count = tf.cast(tf.size(x) // tf.size(mean), x.dtype)
+        unbiased = variance * (count / (count - 1))
+        weight = tf.constant(self.momentum, x.dtype)
+        self.moving_mean.assign_add(weight * (mean - self.moving_mean))
+        self.moving_variance.assign_add(weight * (unbiased - self.moving_variance))
+        return mean, variance
+
+
+def max_pool(x: tf.Tensor) -> tf.Tensor:
+    """Maximum of each 2 x 2 block: (N, H, W, C) -> (N, H / 2, W / 2, C)."""
+    return tf.nn.max_pool2d(x, ksize=2, strides=2, padding="VALID")
+
+
+def leaky_relu(x: tf.Tensor, slope: float) -> tf.Tensor:
+    """x, or slope * x where x <= 0; there, at 0 too, the gradient is the slope, as PyTorch's is."""
+    if x.dtype != tf.float64:
+        return tf.nn.leaky_relu(x, slope)
+    # TensorFlow's kernel holds its slope as float32, which is 2e-10 off. Of equal arguments,
+    # tf.maximum gives the gradient to the first.
+    return tf.maximum(tf.constant(slope, x.dtype) * x, x)

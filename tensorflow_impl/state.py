@@ -1,0 +1,195 @@
+"""What training changes: two networks, their optimizers, the step. To and from canonical arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from common import architecture
+from common.checkpoint import Arrays
+from common.config import Config, UserError
+from tensorflow_impl import layers
+from tensorflow_impl.networks import Discriminator, Generator
+
+
+class TrainState:
+    """Both networks with their optimizers, on one device. from_canonical gives them values."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.device = choose_device(config)
+        self.dtype = tf.float64 if config.precision == "float64" else tf.float32
+        # bfloat16 arithmetic where the run asks for it; weights and losses stay float32.
+        self.compute_dtype = tf.bfloat16 if config.precision == "bfloat16" else self.dtype
+        # A GPU's TF32 rounds a float32 product to 10 bits of mantissa, fewer than float32's name
+        # promises. It is a process-wide switch of TensorFlow's, on by default.
+        tf.config.experimental.enable_tensor_float_32_execution(config.precision == "bfloat16")
+        self.step = 0  # updates done
+        self.graph: Callable[..., tf.Tensor] | None = None  # step.py's compiled train_step
+        with tf.device(self.device):
+            self.discriminator = Discriminator(self.dtype)
+            self.generator = Generator(config.noise_size, self.dtype)
+            self.d_optimizer = self._adam(self.discriminator, "discriminator")
+            self.g_optimizer = self._adam(self.generator, "generator")
+        if self.device == CPU:
+            for network in (self.discriminator, self.generator):
+                layers.prefer_speed(network)
+
+    def _adam(self, module: tf.Module, network: str) -> Adam:
+        variables = parameter_tensors(module, network).values()
+        return Adam([v for v in variables if v.trainable], self.config)
+
+
+class Adam(tf.Module):
+    """Kingma & Ba 2015, algorithm 1: epsilon is added to the corrected sqrt(v)."""
+
+    def __init__(self, parameters: Sequence[tf.Variable], config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.parameters = list(parameters)
+        self.first_moments = [tf.Variable(tf.zeros_like(p), trainable=False) for p in parameters]
+        self.second_moments = [tf.Variable(tf.zeros_like(p), trainable=False) for p in parameters]
+        self.count = tf.Variable(0, dtype=tf.int64, trainable=False)  # updates done
+
+    def step(self, gradients: Sequence[tf.Tensor]) -> None:
+        """One update of the parameters, with gradients in their order.
+
+        TensorFlow's kernel computes lr' m / (sqrt(v) + epsilon'). The end of section 2 of the paper
+        has both corrections move into lr' = lr sqrt(1 - beta2^t) / (1 - beta1^t); epsilon, to stay
+        outside of them, becomes epsilon' = epsilon sqrt(1 - beta2^t).
+        """
+        dtype = self.parameters[0].dtype
+        self.count.assign_add(1)
+        t = tf.cast(self.count, tf.float64)
+        beta1, beta2 = (tf.constant(b, dtype) for b in (self.config.beta1, self.config.beta2))
+        # In float64: 1 - 0.999^t of float32 numbers would have four digits at the first steps.
+        correction1, correction2 = (1 - tf.cast(b, tf.float64) ** t for b in (beta1, beta2))
+        rate = self.config.learning_rate * tf.sqrt(correction2) / correction1
+        zero = tf.zeros((), dtype)  # beta^t of the kernel's own correction: none
+        for parameter, m, v, gradient in zip(
+            self.parameters, self.first_moments, self.second_moments, gradients, strict=True
+        ):
+            tf.raw_ops.ResourceApplyAdam(
+                var=parameter.handle,
+                m=m.handle,
+                v=v.handle,
+                beta1_power=zero,
+                beta2_power=zero,
+                lr=tf.cast(rate, dtype),
+                beta1=beta1,
+                beta2=beta2,
+                epsilon=tf.cast(1e-8 * tf.sqrt(correction2), dtype),
+                grad=gradient,
+            )
+
+
+CPU, GPU = "/CPU:0", "/GPU:0"
+
+
+def choose_device(config: Config) -> str:
+    """The device of a Config; `auto` takes the GPU if there is one. UserError if there is none."""
+    there = {"cuda": bool(find_gpus()), "mps": False}
+    name: str = config.device
+    if name == "auto":
+        name = next((name for name, present in there.items() if present), "cpu")
+    if not there.get(name, True):
+        reason = "does not exist for" if name == "mps" else "is not available to"
+        raise UserError(
+            f"--device {name} {reason} TensorFlow {tf.__version__} on this machine; "
+            "use --device auto or cpu."
+        )
+    return GPU if name == "cuda" else CPU
+
+
+def find_gpus() -> list[Any]:
+    """The GPUs, told to hand out memory as it is needed: TensorFlow takes all of it otherwise."""
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        if not tf.config.experimental.get_memory_growth(gpu):
+            tf.config.experimental.set_memory_growth(gpu, True)
+    return gpus
+
+
+def describe(device: str) -> str:
+    """A device in words."""
+    if device == CPU:
+        return "CPU"
+    return tf.config.experimental.get_device_details(find_gpus()[0]).get("device_name", "GPU")
+
+
+# ------------------------------------------------------------------ canonical arrays
+
+
+def to_canonical(state: TrainState) -> Arrays:
+    """The whole state as canonical arrays (common/checkpoint.py); copies on the host."""
+    arrays: Arrays = {}
+    for name, tensor in canonical_tensors(state).items():
+        array = to_canonical_layout(name.removeprefix("optimizer/"), tensor.numpy())
+        arrays[name] = np.array(array, order="C")
+    arrays["step"] = np.array(state.step, np.int64)
+    for network, optimizer in (
+        ("discriminator", state.d_optimizer),
+        ("generator", state.g_optimizer),
+    ):
+        arrays[f"optimizer/{network}/count"] = np.array(optimizer.count.numpy(), np.int64)
+    return arrays
+
+
+def from_canonical(state: TrainState, arrays: Arrays) -> None:
+    """Copy canonical arrays into the state's existing tensors."""
+    for name, tensor in canonical_tensors(state).items():
+        tensor.assign(from_canonical_layout(name.removeprefix("optimizer/"), arrays[name]))
+    for network, optimizer in (
+        ("discriminator", state.d_optimizer),
+        ("generator", state.g_optimizer),
+    ):
+        optimizer.count.assign(arrays[f"optimizer/{network}/count"])
+    state.step = int(arrays["step"])
+
+
+def canonical_tensors(state: TrainState) -> dict[str, tf.Variable]:
+    """Canonical name -> the state's variable."""
+    tensors: dict[str, tf.Variable] = {}
+    for network, module, optimizer in (
+        ("discriminator", state.discriminator, state.d_optimizer),
+        ("generator", state.generator, state.g_optimizer),
+    ):
+        named = parameter_tensors(module, network)
+        tensors |= named
+        trained = (name for name, tensor in named.items() if tensor.trainable)
+        for name, m, v in zip(
+            trained, optimizer.first_moments, optimizer.second_moments, strict=True
+        ):
+            tensors[f"optimizer/{name}/first_moment"] = m
+            tensors[f"optimizer/{name}/second_moment"] = v
+    return tensors
+
+
+def parameter_tensors(module: tf.Module, network: str) -> dict[str, tf.Variable]:
+    """Canonical name -> a network's parameter or running statistic."""
+    return {
+        name: getattr(getattr(module, name.split("/")[1]), name.split("/")[2])
+        for name in parameter_names(network)
+    }
+
+
+def parameter_names(network: str) -> dict[str, str]:
+    """Canonical name -> the name in a tf.train.Checkpoint of the network."""
+    return {
+        name: f"{name.removeprefix(network + '/')}/.ATTRIBUTES/VARIABLE_VALUE"
+        for name in architecture.get("mnist28", 96).parameters()
+        if name.startswith(network)
+    }
+
+
+def to_canonical_layout(name: str, array: np.ndarray) -> np.ndarray:
+    """TensorFlow's array of a parameter -> the canonical one: the same."""
+    return array
+
+
+def from_canonical_layout(name: str, array: np.ndarray) -> np.ndarray:
+    """The canonical array of a parameter -> TensorFlow's: the same."""
+    return array
