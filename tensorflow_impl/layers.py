@@ -1,4 +1,4 @@
-"""The layers: variables under their canonical names, and what is computed with them.
+"""The layers and the optimizer: variables under their canonical names, and the arithmetic.
 
 A layer computes in the dtype of its input: in a bfloat16 run the input is bfloat16, the variables
 are float32. Images are (N, H, W, C).
@@ -6,10 +6,12 @@ are float32. Images are (N, H, W, C).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from common.config import Config
 from tensorflow_impl.losses import batch_mean
 
 BATCH_NORM_EPSILON = 1e-5
@@ -172,3 +174,46 @@ def leaky_relu(x: tf.Tensor, slope: float) -> tf.Tensor:
     # TensorFlow's kernel holds its slope as float32, which is 2e-10 off. Of equal arguments,
     # tf.maximum gives the gradient to the first.
     return tf.maximum(tf.constant(slope, x.dtype) * x, x)
+
+
+class Adam(tf.Module):
+    """Kingma & Ba 2015, algorithm 1: epsilon is added to the corrected sqrt(v)."""
+
+    def __init__(self, parameters: Sequence[tf.Variable], config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.parameters = list(parameters)
+        self.first_moments = [tf.Variable(tf.zeros_like(p), trainable=False) for p in parameters]
+        self.second_moments = [tf.Variable(tf.zeros_like(p), trainable=False) for p in parameters]
+        self.count = tf.Variable(0, dtype=tf.int64, trainable=False)  # updates done
+
+    def step(self, gradients: Sequence[tf.Tensor]) -> None:
+        """One update of the parameters, with gradients in their order.
+
+        TensorFlow's kernel computes lr' m / (sqrt(v) + epsilon'). The end of section 2 of the paper
+        has both corrections move into lr' = lr sqrt(1 - beta2^t) / (1 - beta1^t); epsilon, to stay
+        outside of them, becomes epsilon' = epsilon sqrt(1 - beta2^t).
+        """
+        dtype = self.parameters[0].dtype
+        self.count.assign_add(1)
+        t = tf.cast(self.count, tf.float64)
+        beta1, beta2 = (tf.constant(b, dtype) for b in (self.config.beta1, self.config.beta2))
+        # In float64: 1 - 0.999^t of float32 numbers would have four digits at the first steps.
+        correction1, correction2 = (1 - tf.cast(b, tf.float64) ** t for b in (beta1, beta2))
+        rate = self.config.learning_rate * tf.sqrt(correction2) / correction1
+        zero = tf.zeros((), dtype)  # beta^t of the kernel's own correction: none
+        for parameter, m, v, gradient in zip(
+            self.parameters, self.first_moments, self.second_moments, gradients, strict=True
+        ):
+            tf.raw_ops.ResourceApplyAdam(
+                var=parameter.handle,
+                m=m.handle,
+                v=v.handle,
+                beta1_power=zero,
+                beta2_power=zero,
+                lr=tf.cast(rate, dtype),
+                beta1=beta1,
+                beta2=beta2,
+                epsilon=tf.cast(1e-8 * tf.sqrt(correction2), dtype),
+                grad=gradient,
+            )

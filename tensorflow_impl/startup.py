@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 
 def start() -> None:
@@ -21,12 +22,21 @@ def start() -> None:
     with _held_back() if quiet else contextlib.nullcontext():
         import tensorflow as tf
 
-        from tensorflow_impl import state
-
-        state.find_gpus()
+        find_gpus()
         tf.config.list_logical_devices()
     if quiet:
         del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # read by now, and not for processes we start
+
+
+def find_gpus() -> list[Any]:
+    """The GPUs, told to hand out memory as it is needed: TensorFlow takes all of it otherwise."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        if not tf.config.experimental.get_memory_growth(gpu):
+            tf.config.experimental.set_memory_growth(gpu, True)
+    return gpus
 
 
 def threads() -> int:

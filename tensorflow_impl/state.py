@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +12,7 @@ from common.checkpoint import Arrays
 from common.config import Config, UserError
 from tensorflow_impl import layers
 from tensorflow_impl.networks import Discriminator, Generator
+from tensorflow_impl.startup import find_gpus
 
 
 class TrainState:
@@ -38,52 +38,9 @@ class TrainState:
             for network in (self.discriminator, self.generator):
                 layers.prefer_speed(network)
 
-    def _adam(self, module: tf.Module, network: str) -> Adam:
+    def _adam(self, module: tf.Module, network: str) -> layers.Adam:
         variables = parameter_tensors(module, network).values()
-        return Adam([v for v in variables if v.trainable], self.config)
-
-
-class Adam(tf.Module):
-    """Kingma & Ba 2015, algorithm 1: epsilon is added to the corrected sqrt(v)."""
-
-    def __init__(self, parameters: Sequence[tf.Variable], config: Config) -> None:
-        super().__init__()
-        self.config = config
-        self.parameters = list(parameters)
-        self.first_moments = [tf.Variable(tf.zeros_like(p), trainable=False) for p in parameters]
-        self.second_moments = [tf.Variable(tf.zeros_like(p), trainable=False) for p in parameters]
-        self.count = tf.Variable(0, dtype=tf.int64, trainable=False)  # updates done
-
-    def step(self, gradients: Sequence[tf.Tensor]) -> None:
-        """One update of the parameters, with gradients in their order.
-
-        TensorFlow's kernel computes lr' m / (sqrt(v) + epsilon'). The end of section 2 of the paper
-        has both corrections move into lr' = lr sqrt(1 - beta2^t) / (1 - beta1^t); epsilon, to stay
-        outside of them, becomes epsilon' = epsilon sqrt(1 - beta2^t).
-        """
-        dtype = self.parameters[0].dtype
-        self.count.assign_add(1)
-        t = tf.cast(self.count, tf.float64)
-        beta1, beta2 = (tf.constant(b, dtype) for b in (self.config.beta1, self.config.beta2))
-        # In float64: 1 - 0.999^t of float32 numbers would have four digits at the first steps.
-        correction1, correction2 = (1 - tf.cast(b, tf.float64) ** t for b in (beta1, beta2))
-        rate = self.config.learning_rate * tf.sqrt(correction2) / correction1
-        zero = tf.zeros((), dtype)  # beta^t of the kernel's own correction: none
-        for parameter, m, v, gradient in zip(
-            self.parameters, self.first_moments, self.second_moments, gradients, strict=True
-        ):
-            tf.raw_ops.ResourceApplyAdam(
-                var=parameter.handle,
-                m=m.handle,
-                v=v.handle,
-                beta1_power=zero,
-                beta2_power=zero,
-                lr=tf.cast(rate, dtype),
-                beta1=beta1,
-                beta2=beta2,
-                epsilon=tf.cast(1e-8 * tf.sqrt(correction2), dtype),
-                grad=gradient,
-            )
+        return layers.Adam([v for v in variables if v.trainable], self.config)
 
 
 CPU, GPU = "/CPU:0", "/GPU:0"
@@ -102,15 +59,6 @@ def choose_device(config: Config) -> str:
             "use --device auto or cpu."
         )
     return GPU if name == "cuda" else CPU
-
-
-def find_gpus() -> list[Any]:
-    """The GPUs, told to hand out memory as it is needed: TensorFlow takes all of it otherwise."""
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        if not tf.config.experimental.get_memory_growth(gpu):
-            tf.config.experimental.set_memory_growth(gpu, True)
-    return gpus
 
 
 def describe(device: str) -> str:

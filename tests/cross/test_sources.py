@@ -12,19 +12,22 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 FOLDERS = ("pytorch_impl", "tensorflow_impl", "keras_impl")
 FILES = ("layers", "networks", "losses", "step", "state", "train", "sample", "convert")
-# What these hold is by nature one framework's: its slow or different layers, its file formats.
-FRAMEWORKS_OWN = {"layers": "", "convert": ("export_", "import_")}
+# Not compared: layers.py, each framework's slow or different layers, and the file formats.
+COMPARED = FILES[1:]
+OWN = ("export_", "import_")
 
 
 def signatures(folder: str, name: str) -> dict[str, list[str]]:
-    """Public functions and classes of a file -> argument names; a class's are its methods'."""
-    tree = ast.parse((ROOT / folder / f"{name}.py").read_text())
+    """Public functions and classes of a file -> their argument names."""
     found = {}
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-            found[node.name] = [argument.arg for argument in node.args.args]
-    own = FRAMEWORKS_OWN.get(name)
-    return found if own is None else {k: v for k, v in found.items() if not k.startswith(own)}
+    for node in ast.parse((ROOT / folder / f"{name}.py").read_text()).body:
+        function: ast.stmt | None = node
+        if isinstance(node, ast.ClassDef):
+            function = next((f for f in node.body if getattr(f, "name", "") == "__init__"), None)
+        if isinstance(function, ast.FunctionDef) and not node.name.startswith(("_", *OWN)):  # type: ignore[attr-defined]
+            names = [argument.arg for argument in function.args.args]
+            found[node.name] = [n for n in names if n != "self"]  # type: ignore[attr-defined]
+    return found
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -33,35 +36,40 @@ def test_same_files(folder: str) -> None:
     assert set(FILES) <= present
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", COMPARED)
 @pytest.mark.parametrize("folder", FOLDERS[1:])
 def test_same_functions_and_arguments(folder: str, name: str) -> None:
-    assert signatures(folder, name) == signatures("pytorch_impl", name)
+    """PyTorch's arguments come first and in its order; a framework may add its dtype or axis."""
+    ours, wanted = signatures(folder, name), signatures("pytorch_impl", name)
+    assert set(ours) == set(wanted)
+    for function, arguments in wanted.items():
+        assert ours[function][: len(arguments)] == arguments, function
+        assert set(ours[function][len(arguments) :]) <= {"dtype", "axis"}, function
 
 
-@pytest.mark.parametrize("name", ["losses", "step", "state"])
+@pytest.mark.parametrize("name", ["networks", "losses", "step", "state"])
 def test_the_comparison_sees_something(name: str) -> None:
-    assert len(signatures("pytorch_impl", name)) >= 3
+    assert len(signatures("pytorch_impl", name)) >= 2
 
 
 @pytest.mark.parametrize(
-    ("module", "allowed"),
+    ("module", "never"),
     [
-        ("common.run", set()),
-        ("compare.parity", set()),
-        ("pytorch_impl.step", {"torch"}),
-        ("tensorflow_impl.step", {"tensorflow"}),
-        ("keras_impl.step", {"keras", "tensorflow"}),
+        ("common.run", {"torch", "tensorflow", "keras", "jax"}),
+        ("compare.parity", {"torch", "tensorflow", "keras", "jax"}),
+        ("pytorch_impl.step", {"tensorflow", "keras", "jax"}),
+        ("tensorflow_impl.step", {"torch"}),  # TensorFlow itself imports Keras and JAX
+        ("keras_impl.step", {"torch"}),
     ],
 )
-def test_what_a_process_imports(module: str, allowed: set[str]) -> None:
+def test_what_a_process_imports(module: str, never: set[str]) -> None:
     """A person who runs one framework never loads another, tensorboardX's imports included."""
     code = (
         f"import sys, {module}, common.run\n"
         "with common.run._without_torch(): import tensorboardX\n"
-        "print(*({'torch', 'tensorflow', 'keras', 'jax'} & set(sys.modules)))"
+        "print(*sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert set(done.stdout.split()) <= allowed
+    assert not never & set(done.stdout.split())

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from common import checkpoint
 from common.config import Config, UserError
+from tensorflow_impl import layers
 from tensorflow_impl import state as states
 
 
@@ -49,7 +50,7 @@ def test_adam_is_algorithm_one(precision: str, jit: bool) -> None:
     dtype = "float64" if precision == "float64" else "float32"
     start = rng.standard_normal(1000)
     parameter = tf.Variable(start.astype(dtype))
-    adam = states.Adam([parameter], config)
+    adam = layers.Adam([parameter], config)
     step = tf.function(lambda g: adam.step([g]), jit_compile=jit, autograph=False)
     w, m, v = start.astype(dtype).astype(np.float64), np.zeros(1000), np.zeros(1000)
     for t in range(1, 21):

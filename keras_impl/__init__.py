@@ -1,0 +1,93 @@
+"""The DCGAN in Keras 3, on TensorFlow, PyTorch or JAX: the engine that KERAS_BACKEND names."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from types import ModuleType
+
+# Unset means TensorFlow, whatever ~/.keras/keras.json says: a run should not depend on that file.
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+ENGINES = ("tensorflow", "torch", "jax")
+
+
+def check_engine() -> None:
+    """Raise UserError unless Keras and the engine of KERAS_BACKEND are there. Imports neither."""
+    from common.config import UserError
+
+    name = os.environ["KERAS_BACKEND"]
+    if name not in ENGINES:
+        raise UserError(f"KERAS_BACKEND takes one of {', '.join(ENGINES)}, not {name!r}.")
+    for package in ("keras", name):
+        if importlib.util.find_spec(package) is None:
+            raise UserError(
+                f"The Python package {package!r} is not installed, which KERAS_BACKEND={name} "
+                "needs; install it, or name another engine."
+            )
+
+
+def load_engine() -> ModuleType:
+    """The module of what Keras leaves to its engine: keras_impl/engine_<KERAS_BACKEND>.py."""
+    check_engine()
+    with quiet():
+        import keras
+
+        engine = importlib.import_module(f"keras_impl.engine_{keras.backend.backend()}")
+        engine.find_devices()
+    return engine
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what native code writes to stderr; if the block fails, it is written after all.
+
+    TensorFlow's libraries log before their log level is set, so TF_CPP_MIN_LOG_LEVEL alone silences
+    only a part. Whoever sets that variable gets all of it.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        yield
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        stderr = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            del os.environ["TF_CPP_MIN_LOG_LEVEL"]
+
+
+def main_check() -> None:
+    """check_engine for a command: a mistake answers before data or a framework is loaded."""
+    from common.config import UserError, fail
+
+    try:
+        check_engine()
+    except UserError as error:
+        fail(error)
+
+
+def keep_float64() -> None:
+    """Let Keras compute in float64 on torch and jax, where its layers would turn to float32.
+
+    Its type promotion maps float64 to float32 there (keras issue 23704). The table is not public:
+    a Keras without it, or with another entry, has changed this, and tests tell whether to float64.
+    """
+    from keras.src.backend.common import dtypes
+
+    table = getattr(dtypes, "BIT64_TO_BIT32_DTYPE", {})
+    if table.get("float64") == "float32":
+        table["float64"] = "float64"

@@ -1,0 +1,189 @@
+"""What Keras leaves to JAX: gradients, compilation, the loop over K steps, devices.
+
+The same names in engine_tensorflow.py and engine_torch.py. JAX differentiates and compiles pure
+functions only, so Keras's variables are given their values in a StatelessScope, and what was
+assigned to them is read off the scope at its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import keras
+import numpy as np
+
+from common.config import UserError
+from keras_impl import keep_float64
+
+PACKAGE = "jax"
+CAN_JIT = True
+# JAX without its compiler runs every operation by itself and keeps nothing in place: a step would
+# take several times as long, so jit is not a choice here.
+ALWAYS_JIT = True
+
+# The compiler fuses it.
+fused_adam = None
+
+Tensor = Any
+
+
+# ------------------------------------------------------------------ set-up
+
+
+def find_devices() -> None:
+    """Let JAX find its devices, and take a GPU's memory as needed instead of at once."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    jax.devices()
+
+
+def prepare(precision: str) -> None:
+    """Settings of the process, before any tensor is made."""
+    jax.config.update("jax_enable_x64", precision == "float64")
+    if precision == "float64":
+        keep_float64()
+    # float32 means float32 on a GPU too. In bfloat16 runs the operands are bfloat16 already.
+    jax.config.update("jax_default_matmul_precision", "highest")
+
+
+def choose_device(name: str, precision: str) -> str:
+    """--device in Keras's words, or UserError."""
+    gpu = any(device.platform == "gpu" for device in jax.devices())
+    if name == "mps" or (name == "cuda" and not gpu):
+        raise UserError(
+            f"--device {name} is not available to JAX {jax.__version__} on this machine; "
+            "use --device auto or cpu."
+        )
+    return "gpu:0" if gpu and name != "cpu" else "cpu:0"
+
+
+def describe(device: str) -> str:
+    """A device in words."""
+    return "CPU" if device.startswith("cpu") else jax.devices("gpu")[0].device_kind
+
+
+def threads() -> int:
+    """How many threads one operation may use on the processor: JAX takes all it may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def no_gradients() -> contextlib.AbstractContextManager[Any]:
+    """A block without gradients: JAX takes none but of a function given to it."""
+    return contextlib.nullcontext()
+
+
+# ------------------------------------------------------------------ gradients
+
+
+def _pure(network: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """function(*inputs), which reads the variables of one network, as a pure function:
+    (values of the trainable variables, *inputs) -> (its result, new running statistics)."""
+    statistics = network.non_trainable_variables
+    before = [variable.value for variable in statistics]
+
+    def pure(values: list[Tensor], *inputs: Tensor) -> tuple[Any, list[Tensor]]:
+        variables = network.trainable_variables
+        mapping = [*zip(variables, values, strict=True), *zip(statistics, before, strict=True)]
+        with keras.StatelessScope(mapping) as scope:
+            result = function(*inputs)
+        return result, [scope.get_current_value(variable) for variable in statistics]
+
+    return pure
+
+
+def _values(variables: list[Any]) -> list[Tensor]:
+    return [variable.value for variable in variables]
+
+
+def _assign(variables: list[Any], values: list[Tensor]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def forward(network: Any, function: Callable[[], Tensor]) -> tuple[Tensor, Callable[..., Any]]:
+    """function(), and its pullback: a gradient of that value -> the network's gradients."""
+    values = _values(network.trainable_variables)
+    value, pullback, statistics = jax.vjp(_pure(network, function), values, has_aux=True)
+    _assign(network.non_trainable_variables, statistics)
+    return value, lambda gradient: pullback(gradient)[0]
+
+
+def gradients(
+    network: Any, objective: Callable[[], tuple[Tensor, Any]]
+) -> tuple[Tensor, Any, list[Tensor]]:
+    """objective() -> (loss, anything); also the loss's gradients of the network's variables."""
+    pure = _pure(network, objective)
+
+    def function(values: list[Tensor]) -> tuple[Tensor, Any]:
+        (loss, rest), statistics = pure(values)
+        return loss, (rest, statistics)
+
+    values = _values(network.trainable_variables)
+    (loss, (rest, statistics)), grads = jax.value_and_grad(function, has_aux=True)(values)
+    _assign(network.non_trainable_variables, statistics)
+    return loss, rest, grads
+
+
+def input_gradient(
+    network: Any, objective: Callable[[Tensor], Tensor], x: Tensor
+) -> tuple[Tensor, Tensor]:
+    """objective(x), a loss through the network, and its gradient of x alone."""
+    pure, values = _pure(network, objective), _values(network.trainable_variables)
+    function = jax.value_and_grad(lambda x: pure(values, x), has_aux=True)
+    (loss, statistics), gradient = function(x)
+    _assign(network.non_trainable_variables, statistics)
+    return loss, gradient
+
+
+# ------------------------------------------------------------------ the loop, compilation
+
+
+def make_chunk(state: Any, train_step: Callable[..., Tensor]) -> Callable[..., np.ndarray]:
+    """images (K, B, H, W, C), noise (K, B, Z) -> metrics (K, 4), compiled."""
+    variables = state.variables
+
+    def step(values: list[Tensor], batch: tuple[Tensor, Tensor]) -> tuple[list[Tensor], Tensor]:
+        with keras.StatelessScope(zip(variables, values, strict=True)) as scope:
+            metrics = train_step(state, *batch)
+        return [scope.get_current_value(variable) for variable in variables], metrics
+
+    # The old values' memory is given to the new ones.
+    one = jax.jit(step, donate_argnums=0)
+    many = jax.jit(lambda values, batches: jax.lax.scan(step, values, batches), donate_argnums=0)
+
+    def chunk(images: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        values = _values(variables)
+        if state.device.startswith("cpu"):
+            # On a processor XLA's convolutions in a scan take 3,000 ms a step, outside it 450.
+            metrics = []
+            for batch in zip(images, noise, strict=True):
+                values, row = one(values, batch)
+                metrics.append(row)
+        else:
+            values, metrics = many(values, (images, noise))
+        _assign(variables, values)
+        return np.array(metrics)
+
+    return chunk
+
+
+def fit_step(model: Any, update: Callable[..., Any], state: Any, data: Any) -> Any:
+    """keras.Model.train_step as JAX's trainer calls it: (state, data) -> (logs, new state)."""
+    groups = (
+        model.trainable_variables,
+        model.non_trainable_variables,
+        model.optimizer.variables,
+        model.metrics_variables,
+    )
+    mapping = [
+        pair for group in zip(groups, state, strict=True) for pair in zip(*group, strict=True)
+    ]
+    with keras.StatelessScope(mapping) as scope:
+        logs = update(data)
+    new = tuple([scope.get_current_value(variable) for variable in group] for group in groups)
+    return logs, new

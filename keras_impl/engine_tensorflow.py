@@ -1,0 +1,175 @@
+"""What Keras leaves to TensorFlow: gradients, compilation, the loop over K steps, devices.
+
+The same names in engine_torch.py and engine_jax.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from common.config import UserError
+
+PACKAGE = "tensorflow"
+CAN_JIT = True
+# Off by default: on a processor XLA takes 176 ms where graph mode takes 110 (2 cores, batch 128).
+ALWAYS_JIT = False
+
+Tensor = Any
+
+
+# ------------------------------------------------------------------ set-up
+
+
+def find_devices() -> None:
+    """Let TensorFlow find its devices, and take a GPU's memory as needed instead of at once."""
+    for gpu in tf.config.list_physical_devices("GPU"):
+        with contextlib.suppress(RuntimeError):  # it is in use already
+            tf.config.experimental.set_memory_growth(gpu, True)
+    tf.config.list_logical_devices()
+
+
+def prepare(precision: str) -> None:
+    """Settings of the process, before any tensor is made."""
+    tf.config.experimental.enable_tensor_float_32_execution(False)  # float32 means float32
+
+
+def choose_device(name: str, precision: str) -> str:
+    """--device in Keras's words, or UserError."""
+    gpu = bool(tf.config.list_physical_devices("GPU"))
+    if name == "mps":
+        raise UserError(
+            "--device mps is not available to Keras on tensorflow; use --device auto or cpu, or "
+            "set KERAS_BACKEND=torch."
+        )
+    if name == "cuda" and not gpu:
+        raise UserError(
+            f"--device cuda is not available to TensorFlow {tf.__version__} on this machine; "
+            "use --device auto or cpu."
+        )
+    return "gpu:0" if gpu and name != "cpu" else "cpu:0"
+
+
+def describe(device: str) -> str:
+    """A device in words."""
+    if device.startswith("cpu"):
+        return "CPU"
+    details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
+    return str(details.get("device_name", "GPU"))
+
+
+def threads() -> int:
+    """How many threads one operation may use on the processor."""
+    limit = tf.config.threading.get_intra_op_parallelism_threads()
+    return limit or int(os.environ.get("TF_NUM_INTRAOP_THREADS", 0)) or os.cpu_count() or 1
+
+
+def no_gradients() -> contextlib.AbstractContextManager[Any]:
+    """A block without gradients: TensorFlow takes none but of a tape."""
+    return contextlib.nullcontext()
+
+
+# ------------------------------------------------------------------ gradients
+
+
+def forward(network: Any, function: Callable[[], Tensor]) -> tuple[Tensor, Callable[..., Any]]:
+    """function(), and its pullback: a gradient of that value -> the network's gradients."""
+    variables = [variable.value for variable in network.trainable_variables]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(variables)
+        value = function()
+    return value, lambda gradient: tape.gradient(value, variables, gradient)
+
+
+def gradients(
+    network: Any, objective: Callable[[], tuple[Tensor, Any]]
+) -> tuple[Tensor, Any, list[Tensor]]:
+    """objective() -> (loss, anything); also the loss's gradients of the network's variables."""
+    variables = [variable.value for variable in network.trainable_variables]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(variables)
+        loss, rest = objective()
+    return loss, rest, tape.gradient(loss, variables)
+
+
+def input_gradient(
+    network: Any, objective: Callable[[Tensor], Tensor], x: Tensor
+) -> tuple[Tensor, Tensor]:
+    """objective(x), a loss through the network, and its gradient of x alone."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(x)
+        loss = objective(x)
+    return loss, tape.gradient(loss, x)
+
+
+def fused_adam(
+    variable: Any,
+    m: Any,
+    v: Any,
+    gradient: Tensor,
+    step_size: Tensor,
+    beta1: float,
+    beta2: float,
+    epsilon: Tensor,
+) -> None:
+    """m, v and variable -= step_size * m / (sqrt(v) + epsilon) in one kernel instead of a dozen.
+
+    The bias corrections are in step_size and epsilon already, so the powers of beta are 0.
+    """
+    zero = tf.zeros((), variable.dtype)
+    tf.raw_ops.ResourceApplyAdam(
+        var=variable.handle,
+        m=m.value.handle,
+        v=v.value.handle,
+        beta1_power=zero,
+        beta2_power=zero,
+        lr=step_size,
+        beta1=tf.constant(beta1, variable.dtype),
+        beta2=tf.constant(beta2, variable.dtype),
+        epsilon=epsilon,
+        grad=gradient,
+    )
+
+
+# ------------------------------------------------------------------ the loop, compilation
+
+
+def make_chunk(state: Any, train_step: Callable[..., Tensor]) -> Callable[..., np.ndarray]:
+    """images (K, B, H, W, C), noise (K, B, Z) -> metrics (K, 4), in graph mode."""
+
+    def step(images: Tensor, noise: Tensor) -> Tensor:
+        with tf.device(state.device):
+            return train_step(state, images, noise)
+
+    if state.device.startswith("cpu"):
+        # The loop is on the host: in a graph's loop XLA's convolutions are several times slower.
+        one = tf.function(step, jit_compile=state.jit, autograph=False)
+        return lambda images, noise: np.stack(
+            [
+                one(tf.constant(x), tf.constant(z)).numpy()
+                for x, z in zip(images, noise, strict=True)
+            ]
+        )
+
+    # One dispatch for K steps. Their order is that of the loop: one iteration at a time.
+    many = tf.function(
+        lambda images, noise: tf.map_fn(
+            lambda batch: step(*batch),
+            (images, noise),
+            fn_output_signature=state.dtype,
+            parallel_iterations=1,
+        ),
+        jit_compile=state.jit,
+        autograph=False,
+    )
+    return lambda images, noise: many(tf.constant(images), tf.constant(noise)).numpy()
+
+
+def fit_step(model: Any, update: Callable[..., Any], data: Any) -> Any:
+    """keras.Model.train_step as TensorFlow's trainer calls it."""
+    return update(data)

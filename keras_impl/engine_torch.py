@@ -1,0 +1,126 @@
+"""What Keras leaves to PyTorch: gradients, compilation, the loop over K steps, devices.
+
+The same names in engine_tensorflow.py and engine_jax.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import torch
+
+from common.config import UserError
+from keras_impl import keep_float64
+
+PACKAGE = "torch"
+CAN_JIT = False  # torch.compile cannot take Keras's variables
+ALWAYS_JIT = False
+
+# PyTorch has none that works on Keras's variables.
+fused_adam = None
+
+Tensor = Any
+
+
+# ------------------------------------------------------------------ set-up
+
+
+def find_devices() -> None:
+    """Nothing to do: PyTorch finds its devices when it is asked for them."""
+
+
+def prepare(precision: str) -> None:
+    """Settings of the process, before any tensor is made."""
+    if precision == "float64":
+        keep_float64()
+    # Values below 1e-38 cost a processor a hundred times the time and move no result.
+    torch.set_flush_denormal(precision != "float64")
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32
+
+
+def choose_device(name: str, precision: str) -> str:
+    """--device in Keras's words, or UserError."""
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available() and precision != "float64",
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(name for name, present in there.items() if present)
+    if not there[name]:
+        raise UserError(
+            f"--device {name} is not available to PyTorch {torch.__version__} on this machine; "
+            "use --device auto or cpu."
+        )
+    return {"cuda": "gpu:0", "mps": "mps", "cpu": "cpu"}[name]
+
+
+def describe(device: str) -> str:
+    """A device in words."""
+    return torch.cuda.get_device_name() if device.startswith("gpu") else device.upper()
+
+
+def threads() -> int:
+    """How many threads one operation may use on the processor."""
+    return torch.get_num_threads()
+
+
+def no_gradients() -> contextlib.AbstractContextManager[Any]:
+    """A block without gradients."""
+    return torch.no_grad()
+
+
+# ------------------------------------------------------------------ gradients
+
+
+def forward(network: Any, function: Callable[[], Tensor]) -> tuple[Tensor, Callable[..., Any]]:
+    """function(), and its pullback: a gradient of that value -> the network's gradients."""
+    variables = [variable.value for variable in network.trainable_variables]
+    with torch.enable_grad():
+        value = function()
+    return value.detach(), lambda gradient: torch.autograd.grad(value, variables, gradient)
+
+
+def gradients(
+    network: Any, objective: Callable[[], tuple[Tensor, Any]]
+) -> tuple[Tensor, Any, list[Tensor]]:
+    """objective() -> (loss, anything); also the loss's gradients of the network's variables."""
+    variables = [variable.value for variable in network.trainable_variables]
+    with torch.enable_grad():
+        loss, rest = objective()
+    return loss.detach(), rest, list(torch.autograd.grad(loss, variables))
+
+
+def input_gradient(
+    network: Any, objective: Callable[[Tensor], Tensor], x: Tensor
+) -> tuple[Tensor, Tensor]:
+    """objective(x), a loss through the network, and its gradient of x alone."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        loss = objective(x)
+    return loss.detach(), torch.autograd.grad(loss, x)[0]
+
+
+# ------------------------------------------------------------------ the loop, compilation
+
+
+def make_chunk(state: Any, train_step: Callable[..., Tensor]) -> Callable[..., np.ndarray]:
+    """images (K, B, H, W, C), noise (K, B, Z) -> metrics (K, 4); the host waits once."""
+
+    @torch.no_grad()  # gradients are taken in the functions above, and nowhere else
+    def chunk(images: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        xs, zs = keras.ops.convert_to_tensor(images), keras.ops.convert_to_tensor(noise)
+        metrics = [train_step(state, x, z) for x, z in zip(xs, zs, strict=True)]
+        return torch.stack(metrics).cpu().numpy()
+
+    return chunk
+
+
+@torch.no_grad()
+def fit_step(model: Any, update: Callable[..., Any], data: Any) -> Any:
+    """keras.Model.train_step as PyTorch's trainer calls it."""
+    return update(data)

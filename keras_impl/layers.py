@@ -1,0 +1,95 @@
+"""Layers and the optimizer where Keras's own mean something else than PyTorch's, the reference.
+
+They are registered with Keras, so a `.keras` file that holds them loads where this module was
+imported. Scalars meet arrays as Python floats: an operator takes them over in the array's own
+type, while keras.ops.cast(0.999, "float64") would go through float32.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_impl import load_engine
+from keras_impl.losses import batch_mean
+
+engine = load_engine()
+
+Tensor = Any  # the engine's own
+
+
+@keras.saving.register_keras_serializable("dcgan")
+class LeakyReLU(keras.layers.LeakyReLU):
+    """x where x > 0, else slope * x; the derivative at 0 is the slope, as in PyTorch.
+
+    Keras's own holds the slope as a float32 on TensorFlow, and has derivative 1 at 0 on JAX.
+    """
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return ops.where(inputs > 0, inputs, inputs * self.negative_slope)
+
+
+@keras.saving.register_keras_serializable("dcgan")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Ioffe & Szegedy 2015, algorithm 1, whose running variance is unbiased: n / (n - 1).
+
+    Keras's own keeps the biased variance; its defaults are momentum 0.99 and epsilon 1e-3.
+    """
+
+    def call(
+        self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        if not (training and self.trainable):
+            return super().call(inputs, training=False)
+        x = ops.cast(inputs, self.variable_dtype)  # statistics stay float32 in bfloat16 runs
+        axes = tuple(range(len(x.shape) - 1))  # all but the channels
+        mean = batch_mean(x, axes)  # (C,)
+        centred = x - mean
+        variance = batch_mean(ops.square(centred), axes)  # (C,)
+
+        n = ops.cast(math.prod(ops.shape(x)[axis] for axis in axes), x.dtype)  # values per channel
+        new = 1 - self.momentum  # Keras's momentum is the weight of the old value
+        self.moving_mean.assign(self.moving_mean * self.momentum + mean * new)
+        unbiased = variance * (n / (n - 1))
+        self.moving_variance.assign(self.moving_variance * self.momentum + unbiased * new)
+
+        outputs = centred * (ops.rsqrt(variance + self.epsilon) * self.gamma) + self.beta
+        return ops.cast(outputs, self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable("dcgan")
+class Adam(keras.optimizers.Adam):
+    """Kingma & Ba 2015, algorithm 1: epsilon is added to the corrected sqrt(v).
+
+    Keras's own adds it to the uncorrected one, and its default epsilon is 1e-7. The two agree if
+    Keras's epsilon follows the step t: epsilon * sqrt(1 - beta2**t).
+    """
+
+    def moments(self, variable: Any) -> tuple[keras.Variable, keras.Variable]:
+        """The first and the second moment of a variable that the optimizer was built with."""
+        index = self._get_variable_index(variable)
+        return self._momentums[index], self._velocities[index]
+
+    def update_step(self, gradient: Tensor, variable: Any, learning_rate: Any) -> None:
+        dtype = keras.backend.standardize_dtype(variable.dtype)
+        t = ops.cast(self.iterations + 1, dtype)
+        correction1, correction2 = _correction(self.beta_1, t), _correction(self.beta_2, t)
+        step_size = ops.cast(learning_rate, dtype) * ops.sqrt(correction2) / correction1
+        epsilon = ops.sqrt(correction2) * self.epsilon
+
+        m, v = self.moments(variable)
+        if engine.fused_adam is not None:
+            betas = (self.beta_1, self.beta_2)
+            engine.fused_adam(variable, m, v, gradient, step_size, *betas, epsilon)
+            return
+        self.assign(m, m * self.beta_1 + gradient * (1 - self.beta_1))
+        self.assign(v, v * self.beta_2 + ops.square(gradient) * (1 - self.beta_2))
+        self.assign_sub(variable, m * step_size / (ops.sqrt(v) + epsilon))
+
+
+def _correction(beta: float, t: Tensor) -> Tensor:
+    """1 - beta**t. As written it would lose four of float32's seven digits at beta 0.999, t = 1."""
+    return -ops.expm1(t * (math.log(beta) if beta else -math.inf))

@@ -1,0 +1,34 @@
+"""The two losses of Goodfellow et al. 2014 (section 3, with the non-saturating G), on logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+Tensor = Any  # the engine's own
+
+
+def batch_mean(x: Tensor, axis: tuple[int, ...] | None = None) -> Tensor:
+    """Mean over the batch. The one place to make it a mean over several workers' batches.
+
+    axis: for batch norm's statistics, which keep the channels: (N, H, W, C) -> (C,).
+    """
+    return ops.mean(x, axis)
+
+
+def discriminator_loss(logits_real: Tensor, logits_fake: Tensor) -> Tensor:
+    """BCE(real, 1) + BCE(fake, 0): the mean of -log D(x), plus the mean of -log(1 - D(G(z))).
+
+    logits_real, logits_fake: (N, 1) -> scalar.
+    """
+    ones, zeros = ops.ones_like(logits_real), ops.zeros_like(logits_fake)
+    real = ops.binary_crossentropy(ones, logits_real, from_logits=True)
+    fake = ops.binary_crossentropy(zeros, logits_fake, from_logits=True)
+    return batch_mean(real) + batch_mean(fake)
+
+
+def generator_loss(logits_fake: Tensor) -> Tensor:
+    """BCE(fake, 1): the mean of -log D(G(z)). logits_fake: (N, 1) -> scalar."""
+    ones = ops.ones_like(logits_fake)
+    return batch_mean(ops.binary_crossentropy(ones, logits_fake, from_logits=True))

@@ -1,0 +1,37 @@
+"""Train the DCGAN with Keras on KERAS_BACKEND's engine: `python -m keras_impl.train --help`."""
+
+from __future__ import annotations
+
+from common import run as runs
+from common.batches import Dataset
+from keras_impl import load_engine, main_check
+
+
+def train(run: runs.Run, dataset: Dataset) -> None:
+    """Train from the run's state to its last step."""
+    # Imported here, so that a mistake on the command line is answered before a framework loads.
+    engine = load_engine()
+    from keras_impl import state as states
+    from keras_impl import step as steps
+
+    state = states.TrainState(run.config)
+    states.from_canonical(state, run.arrays)
+    if run.config.compile:
+        steps.compile_step(state)
+    on_cpu = state.device.startswith("cpu")
+
+    packages = ("keras", engine.PACKAGE)
+    with run.open(states.describe(state.device), engine.threads(), packages):
+        if run.step == 0:
+            run.show(steps.generate(state, run.noise))
+        for chunk in run.chunks(dataset, most=10 if on_cpu else 250, vary=on_cpu):
+            run.record(chunk, steps.train_chunk(state, chunk.images, chunk.noise))
+            if run.shows(chunk.end):
+                run.show(steps.generate(state, run.noise))
+            if run.saves(chunk.end):
+                run.save(states.to_canonical(state))
+
+
+if __name__ == "__main__":
+    main_check()
+    runs.main("keras", train)
