@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
 import os
-import sys
-import tempfile
-from collections.abc import Iterator
 from types import ModuleType
 
 # Unset means TensorFlow, whatever ~/.keras/keras.json says: a run should not depend on that file.
@@ -34,6 +30,8 @@ def check_engine() -> None:
 
 def load_engine() -> ModuleType:
     """The module of what Keras leaves to its engine: keras_impl/engine_<KERAS_BACKEND>.py."""
+    from common.quiet import quiet
+
     check_engine()
     with quiet():
         import keras
@@ -41,33 +39,6 @@ def load_engine() -> ModuleType:
         engine = importlib.import_module(f"keras_impl.engine_{keras.backend.backend()}")
         engine.find_devices()
     return engine
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Hold back what native code writes to stderr; if the block fails, it is written after all.
-
-    TensorFlow's libraries log before their log level is set, so TF_CPP_MIN_LOG_LEVEL alone silences
-    only a part. Whoever sets that variable gets all of it.
-    """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        yield
-        return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
-        stderr = os.dup(2)
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            held.seek(0)
-            os.write(stderr, held.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            del os.environ["TF_CPP_MIN_LOG_LEVEL"]
 
 
 def main_check() -> None:

@@ -17,7 +17,8 @@ import numpy as np
 
 from common import architecture, checkpoint, conversion
 from common.config import UserError
-from keras_impl import load_engine, main_check, quiet
+from common.quiet import quiet
+from keras_impl import load_engine, main_check
 
 WEIGHTS_IN_KERAS = "model.weights.h5"  # the member of a .keras file, a zip archive
 
