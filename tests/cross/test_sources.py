@@ -73,3 +73,12 @@ def test_what_a_process_imports(module: str, never: set[str]) -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert not never & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("block", ["step", "parity", "bench"])
+def test_the_readme_shows_the_real_step_and_the_stored_figures(block: str) -> None:
+    from compare import readme
+
+    text = (ROOT / "README.md").read_text()
+    assert f"<!-- begin {block} -->" in text
+    assert readme.filled(text) == text, "run `make readme`"
