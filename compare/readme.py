@@ -56,14 +56,20 @@ def parity_block(record: dict[str, Any]) -> str:
             f"| {rung}: {title} | {precision} | {' and '.join(f['pair'])} "
             f"| {f['difference']:.1e} | {f['bound']:.0e} |"
         )
-    return "\n".join(lines) + f"\n\nMeasured on {record['processor']} with `make parity`."
+    return "\n".join(lines) + f"\n\nMeasured on {record['processor']} with `{command(record)}`."
 
 
 def bench_block(record: dict[str, Any]) -> str:
     """The benchmark's table."""
     return bench.table(record["rows"]) + (
-        f"\n\nMeasured on {record['processor']}, batch {record['batch_size']}, with `make bench`."
+        f"\n\nMeasured on {record['processor']}, batch {record['batch_size']}, with "
+        f"`{command(record)}`."
     )
+
+
+def command(record: dict[str, Any]) -> str:
+    """The command that measured a record."""
+    return " ".join(record["command"])
 
 
 def fill(text: str, name: str, content: str) -> str:
