@@ -12,7 +12,7 @@ difference is ||a - b|| / ||b|| of one array; a rung reports its worst.
     5  train in A, continue in B, against all in A
 
 Why windows: this training is chaotic. Two runs of one engine whose first weight differs by one unit
-in its last place part by a factor of ten every eight steps or so, float64 or not, so after 100 free
+in its last place part by a factor of ten every ten steps or so, float64 or not, so after 100 free
 steps no two computations of it agree, however equal their engines. `make parity` plots that beside
 the differences between engines. A window shows an unequal step at any stage of the training.
 """
@@ -305,7 +305,7 @@ def plot(results: dict[str, dict[str, Arrays]], nudged: dict[str, Arrays], path:
     axes.set_xlabel("iteration")
     axes.set_ylabel("relative difference of the losses")
     axes.set_title("One training in several engines, and in one engine from a start one ulp away")
-    axes.legend(fontsize="small", loc="center right")
+    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     axes.grid(alpha=0.3)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)
