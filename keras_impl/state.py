@@ -50,7 +50,6 @@ class TrainState:
         self.jit = engine.ALWAYS_JIT  # compile_step sets it
         # Made in the first chunk: images (K, B, H, W, C), noise (K, B, Z) -> metrics (K, 4).
         self.run_chunk: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
-        self.run_generator: Callable[[np.ndarray], np.ndarray] | None = None
 
     def _adam(self, network: keras.Model) -> Adam:
         config = self.config
