@@ -1,6 +1,8 @@
-"""Fill README.md's generated blocks from the sources and the measured figures: `make readme`.
+"""Fill the generated blocks of the READMEs and of docs/side-by-side.md: `make readme`.
 
-A block lies between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+A block lies between `<!-- begin NAME -->` and `<!-- end NAME -->`. Code comes from the real files:
+`<!-- begin excerpt FILE NAME ... -->` to `<!-- end excerpt -->` shows functions, classes, methods
+(`Class.method`) or constants of a file; `*_impl/FILE` shows the three backends in three columns.
 """
 
 from __future__ import annotations
@@ -18,27 +20,68 @@ from compare.parity import TITLES
 
 ROOT = Path(__file__).parent.parent
 BACKENDS = {"PyTorch": "pytorch_impl", "TensorFlow": "tensorflow_impl", "Keras": "keras_impl"}
+PAGES = ("README.md",)
+BLOCK = re.compile(
+    r"(?P<begin><!-- begin (?P<name>(?P<kind>[\w-]+)[^\n]*?) -->\n)"
+    r".*?(?P<end><!-- end (?P=kind) -->)",
+    re.DOTALL,
+)
 
 
-def step_block() -> str:
-    """train_step of each backend in three columns, from the real files, without docstrings."""
+# ------------------------------------------------------------------ code
+
+
+def excerpt(file: str, names: list[str]) -> str:
+    """Code of a file as Markdown; of all backends in three columns where `*` stands for them."""
+    if not file.startswith("*_impl/"):
+        return fenced(file, names)
     cells = []
     for title, package in BACKENDS.items():
-        source = (ROOT / package / "step.py").read_text()
-        code = function_source(source, "train_step")
-        cells.append(f"<td valign=top>\n\n**{title}**\n\n```python\n{code}\n```\n\n</td>")
+        code = fenced(file.replace("*_impl", package), names)
+        cells.append(f"<td valign=top>\n\n**{title}**\n\n{code}\n\n</td>")
     return "<table><tr>\n" + "\n".join(cells) + "\n</tr></table>"
 
 
-def function_source(source: str, name: str) -> str:
-    """A function as it stands in its file, without its docstring."""
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.FunctionDef) and node.name == name:
-            lines = source.splitlines()
-            head = lines[node.lineno - 1 : node.body[0].lineno - 1]
-            body = lines[(node.body[0].end_lineno or 0) : node.end_lineno]
-            return textwrap.dedent("\n".join(head + body))
-    raise ValueError(f"there is no function {name}")
+def fenced(file: str, names: list[str]) -> str:
+    """The named parts of a file, one below the other, as a fenced block."""
+    source = (ROOT / file).read_text()
+    code = "\n\n".join(definition(source, name) for name in names)
+    return f"```python\n{code}\n```"
+
+
+def definition(source: str, name: str) -> str:
+    """A function, class, `Class.method` or constant as its file has it, without its docstring.
+
+    Decorators are part of it; so is the comment right above a constant. ValueError if there is
+    none of that name.
+    """
+    lines, node = source.splitlines(), ast.parse(source)
+    found: Any = node
+    for part in name.split("."):
+        found = next((n for n in found.body if part in _names(n)), None)
+        if found is None:
+            raise ValueError(f"there is no {name}")
+    first = min(d.lineno for d in [found, *getattr(found, "decorator_list", [])])
+    while isinstance(found, (ast.Assign, ast.AnnAssign)) and lines[first - 2].startswith("#"):
+        first -= 1
+    shown = list(range(first, found.end_lineno + 1))
+    if isinstance(found, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(found):
+        docstring = found.body[0]
+        end = docstring.end_lineno or 0
+        end += not lines[end]  # the blank line after it
+        shown = [n for n in shown if not docstring.lineno <= n <= end]
+    return textwrap.dedent("\n".join(lines[n - 1] for n in shown))
+
+
+def _names(node: ast.stmt) -> set[str]:
+    """What a statement defines."""
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return {node.name}
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
+
+
+# ------------------------------------------------------------------ measured figures
 
 
 def parity_block(record: dict[str, Any]) -> str:
@@ -72,26 +115,84 @@ def command(record: dict[str, Any]) -> str:
     return " ".join(record["command"])
 
 
-def fill(text: str, name: str, content: str) -> str:
-    """Replace a block's content. ValueError if the text has no such block."""
-    pattern = re.compile(f"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
-    if not pattern.search(text):
-        raise ValueError(f"README.md has no block {name}")
-    return pattern.sub(lambda match: f"{match[1]}{content}\n{match[2]}", text)
+def figures(name: str) -> Any:
+    """A measured record, docs/figures/NAME.json."""
+    return json.loads((ROOT / "docs" / "figures" / f"{name}.json").read_text())
 
 
-def filled(text: str) -> str:
-    """README.md with every generated block made anew."""
-    figures = ROOT / "docs" / "figures"
-    text = fill(text, "step", step_block())
-    text = fill(text, "parity", parity_block(json.loads((figures / "parity.json").read_text())))
-    return fill(text, "bench", bench_block(json.loads((figures / "bench.json").read_text())))
+# ------------------------------------------------------------------ blocks and pages
+
+# A block without a file's name in it -> its content.
+BLOCKS = {
+    "step": lambda: excerpt("*_impl/step.py", ["train_step"]),
+    "parity": lambda: parity_block(figures("parity")),
+    "bench": lambda: bench_block(figures("bench")),
+}
+
+# Cells of the tables above, and the words around their commands, as README.zh-CN.md has them.
+CHINESE = {
+    "rung": "级",
+    "precision": "精度",
+    "worst pair": "差异最大的一对",
+    "worst difference": "最大差异",
+    "bound": "上限",
+    "0: initial weights, names, shapes": "0：初始权重、名称、形状",
+    "1: outputs": "1：输出",
+    "2: gradients": "2：梯度",
+    "3: one iteration": "3：一次迭代",
+    "4: losses of a run, free run": "4：一次训练的损失，自由运行",
+    "4: losses of a run, windows": "4：一次训练的损失，分窗口",
+    "5: A continued in B": "5：A 训练，B 续训",
+    "ms per iteration (low to high)": "每次迭代毫秒数（最低到最高）",
+    "images/s": "图像/秒",
+    "times the published loop": "教程循环的倍数",
+    "start to first step": "启动到第一步",
+    "peak memory": "内存峰值",
+}
+
+
+def content(name: str) -> str:
+    """What belongs into a block. ValueError if nothing of that name can be made."""
+    kind, *arguments = name.split()
+    if kind == "excerpt" and len(arguments) > 1:
+        return excerpt(arguments[0], arguments[1:])
+    if name not in BLOCKS:
+        raise ValueError(f"there is no block {name!r}; there are {', '.join(BLOCKS)} and excerpts")
+    return BLOCKS[name]()
+
+
+def in_chinese(text: str) -> str:
+    """A table with the cells that CHINESE knows, and the line about its command, in Chinese."""
+
+    def cell(match: re.Match[str]) -> str:
+        return CHINESE.get(match[0], match[0])
+
+    def source(match: re.Match[str]) -> str:
+        batch = f"，batch 大小 {match[2]}" if match[2] else ""
+        return f"在 {match[1]} 上测得{batch}，命令：{match[3]}。"
+
+    text = re.sub(r"(?<=\| )[^|\n]+(?= \|)", cell, text)
+    return re.sub(r"^Measured on (.*?)(?:, batch (\d+),)? with (`.*`)\.$", source, text, flags=re.M)
+
+
+def filled(text: str, chinese: bool = False) -> str:
+    """A page with every generated block made anew."""
+
+    def block(match: re.Match[str]) -> str:
+        made = content(match["name"])
+        if chinese and match["kind"] not in ("step", "excerpt"):
+            made = in_chinese(made)
+        return f"{match['begin']}{made}\n{match['end']}"
+
+    return BLOCK.sub(block, text)
 
 
 def main() -> None:
-    path = ROOT / "README.md"
-    write_atomically(path, filled(path.read_text()).encode())
-    print("README.md is up to date.")
+    for page in PAGES:
+        path = ROOT / page
+        text = filled(path.read_text(), chinese=page.endswith(".zh-CN.md"))
+        write_atomically(path, text.encode())
+        print(f"{page} is up to date.")
 
 
 if __name__ == "__main__":
