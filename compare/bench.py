@@ -1,28 +1,43 @@
-"""Time the backends against the published loop: `python -m compare.bench --help`.
+"""Time the engines: `python -m compare.bench --help`.
 
-Each engine and each baseline is a process of its own; they take turns of a few steps, so that what
-else the machine does falls on all of them alike.
+Each engine takes turns with the plain loop of its own framework (compare/baselines/), the two alone
+on the machine, so that what else the machine does falls on both alike; the ratio is the median of
+the turns' ratios. The limit is compare/limits.py's least work at the rates measured at the start.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
+import importlib.util
 import json
+import math
+import os
+import platform
 import statistics
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from tqdm import tqdm
 
-from common import checkpoint, config
-from common.config import Config, Precision, UserError
+from common import architecture, checkpoint, config
+from common.config import Config, Device, Precision, UserError
 from common.run import git_commit, processor
-from compare import engines
-from compare.engines import ENGINES, Engine
+from compare import engines, limits
+from compare.engines import Engine
+
+FRAMEWORKS = ("torch", "tensorflow", "jax")
+BASELINES = {
+    "pytorch": "published PyTorch loop",
+    "tensorflow": "TensorFlow tutorial's loop",
+    "keras": "Keras `train_step` under `fit`",
+    "keras-torch": "Keras `train_step` under `fit`, on torch",
+    "keras-jax": "Keras in a jitted loop, on JAX",
+}
 
 
 @dataclass(frozen=True)
@@ -35,130 +50,426 @@ class BenchArguments:
     precisions: str = "float32,bfloat16"
     """Names separated by commas: float32, bfloat16, float64."""
 
-    batch_size: int = 128
-    """Images per iteration."""
+    devices: str = "auto"
+    """Names separated by commas: auto, cpu, cuda."""
+
+    batch_sizes: str = "128"
+    """Images per iteration, separated by commas."""
+
+    compile: bool = False
+    """Let each framework's compiler fuse the steps."""
 
     rounds: int = 8
-    """Timed turns of each; one more comes first as warm-up."""
+    """Turns of each process."""
 
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute."""
+    turn: int = 0
+    """Timed iterations in a turn; 0 means 10 on a processor and 250 on a GPU."""
 
     data_dir: str = "data"
     """Folder of the data set."""
 
     out: str = "bench/bench.json"
-    """The figures with hardware, versions, commit and command."""
+    """The figures with hardware, versions, commit and command; the plot lies beside it."""
+
+    growth: bool = False
+    """Measure the cost of an image against batch and data set size instead (compare/growth.py)."""
+
+
+# ------------------------------------------------------------------ processes
 
 
 class Timed:
-    """A process that answers each line with the seconds per step of one turn."""
+    """A process that serves timed turns (compare/timing.py)."""
 
-    def __init__(self, name: str, precision: str, process: subprocess.Popen[str]) -> None:
-        self.name, self.precision, self.process = name, precision, process
-        self.seconds: list[float] = []
-        self.peak_mib = 0.0
+    def __init__(self, name: str, engine: Engine, module: str, task: dict[str, Any]) -> None:
+        self.name = name
         began = time.perf_counter()
-        self._answer()
+        self.process = engines.start(engine, module, json.dumps(task))
+        try:
+            first = self._answer()
+        except BaseException:
+            self.close()
+            raise
         self.start_seconds = time.perf_counter() - began
+        self.first_seconds: float = first["first_seconds"]
+        self.on_cpu = "cpu" in first["device"].lower()  # each framework has its own word
+        self.seconds: list[float] = []
+        self.memory: dict[str, float | None] = {}
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
             _, err = self.process.communicate()
-            tail = " | ".join(err.strip().splitlines()[-3:])
-            raise UserError(f"{self.name} in {self.precision} failed: {tail}")
+            tail = " | ".join(err.strip().splitlines()[-1:])
+            raise UserError(f"The process of {self.name} ended early: {tail}")
         return json.loads(line)
 
-    def turn(self) -> None:
+    def turn(self, warm: int, steps: int) -> None:
+        """`warm` iterations, then `steps` timed ones."""
         assert self.process.stdin is not None
-        self.process.stdin.write("\n")
+        self.process.stdin.write(json.dumps({"warm": warm, "steps": steps}) + "\n")
         self.process.stdin.flush()
         answer = self._answer()
-        self.seconds.append(answer["seconds"])
-        self.peak_mib = answer["peak_mib"]
+        self.seconds.append(answer.pop("seconds"))
+        self.memory = answer
 
     def close(self) -> None:
         self.process.kill()
         self.process.communicate()
 
-    def row(self, published: dict[str, float]) -> dict[str, Any]:
-        """The figures, without the warm-up turn. published: framework -> its baseline's ms."""
-        ms = [1000 * s for s in self.seconds[1:]]
-        median = statistics.median(ms)
-        framework = self.name.split(" ")[0]
-        baseline = published.get(framework)
+    def figures(self, batch_size: int) -> dict[str, Any]:
+        """Times in ms and seconds, memory in MiB."""
+        ms = [1000 * s for s in self.seconds]
+        low, median, high = quartiles(ms)
         return {
-            "name": self.name,
-            "precision": self.precision,
             "ms": median,
-            "ms_low": min(ms),
-            "ms_high": max(ms),
+            "ms_quartiles": [low, high],
             "ms_all": ms,
+            "images_per_second": 1000 * batch_size / median,
             "start_seconds": self.start_seconds,
-            "peak_mib": self.peak_mib,
-            "times_published": baseline / median if baseline else None,
+            # Of the first step, what a later one does not need: tracing, compiling, allocating.
+            "compile_seconds": max(0.0, self.first_seconds - median / 1000),
+            **self.memory,
         }
 
 
-def measure(arguments: BenchArguments, chosen: list[Engine]) -> list[dict[str, Any]]:
-    """One row per engine and precision, and one per published loop (float32)."""
-    base = dataclasses.replace(
-        Config(),
-        batch_size=arguments.batch_size,
-        device=arguments.device,
-        data_dir=arguments.data_dir,
-    )
-    steps = 5 if arguments.device != "cuda" else 100
-    timed: list[Timed] = []
+def quartiles(values: list[float]) -> tuple[float, float, float]:
+    """25, 50 and 75 per cent of the values lie below; one value is all three."""
+    if len(values) == 1:
+        return values[0], values[0], values[0]
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, median, high
+
+
+def baseline_of(engine: Engine, base: Config) -> Timed:
+    """The plain loop of an engine's framework, in float32, its first step done."""
+    module = f"compare.baselines.{engine.name.split('-')[0]}"
+    return Timed(BASELINES[engine.name], engine, module, {"config": config.to_json(base)})
+
+
+def measure_pair(engine: Engine, chosen: Config, rounds: int, turn: int) -> list[dict[str, Any]]:
+    """An engine's row and its baseline's, from turns that alternate."""
+    task = {"package": engine.package, "config": config.to_json(chosen)}
+    pair: list[Timed] = []
     try:
-        for engine in chosen:
-            for precision in cast(list[Precision], arguments.precisions.split(",")):
-                values = config.to_json(dataclasses.replace(base, precision=precision))
-                task = {"package": engine.package, "config": values, "count": steps}
-                process = engines.start(engine, "compare.probe", "timing", json.dumps(task))
-                timed.append(Timed(engine.name, precision, process))
-        for name in BASELINES:
-            if ENGINES[name] in chosen:
-                task = {"config": config.to_json(base), "count": steps}
-                module = f"compare.baselines.{name}"
-                process = engines.start(ENGINES[name], module, json.dumps(task))
-                timed.append(Timed(f"{name} {PUBLISHED}", "float32", process))
-        for _ in tqdm(range(arguments.rounds + 1), desc="rounds", disable=not sys.stderr.isatty()):
-            for each in timed:
-                each.turn()
+        pair.append(Timed(engine.name, engine, "compare.timing", task))
+        plain = dataclasses.replace(chosen, precision="float32", compile=False)
+        pair.append(baseline_of(engine, plain))
+        on_cpu = pair[0].on_cpu
+        steps = turn or (10 if on_cpu else 250)
+        # What a process finds in the caches after another's turn is not its own: the first
+        # iterations of a turn are not timed. On a GPU they have a turn's length, whose graph may
+        # have to be captured first.
+        warm = 1 if on_cpu else steps
+        title = f"{engine.name} {chosen.precision} {chosen.batch_size}"
+        for _ in tqdm(range(rounds), title, disable=not sys.stderr.isatty(), leave=False):
+            for each in pair:
+                each.turn(warm, steps)
     finally:
-        for each in timed:
+        for each in pair:
             each.close()
-    published = {
-        each.name.split(" ")[0]: 1000 * statistics.median(each.seconds[1:])
-        for each in timed
-        if each.name.endswith(PUBLISHED)
+    ours, baseline = pair
+    ratios = [b / a for a, b in zip(ours.seconds, baseline.seconds, strict=True)]
+    device = "cpu" if ours.on_cpu else "gpu"
+    shared = {"engine": engine.name, "device": device, "batch_size": chosen.batch_size}
+    return [
+        {
+            **shared,
+            "name": engine.name,
+            "precision": chosen.precision,
+            "compile": chosen.compile,
+            "times_baseline": statistics.median(ratios),
+            **ours.figures(chosen.batch_size),
+        },
+        {
+            **shared,
+            "name": baseline.name,
+            "precision": "float32",
+            "compile": False,
+            "times_baseline": None,
+            **baseline.figures(chosen.batch_size),
+        },
+    ]
+
+
+def merge_baselines(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Engines' rows first; the rows of one baseline, measured beside each precision, become one."""
+    ours = [row for row in rows if row["times_baseline"] is not None]
+    groups: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["times_baseline"] is None:
+            key = (row["engine"], row["device"], row["batch_size"])
+            groups.setdefault(key, []).append(row)
+    merged = []
+    for group in groups.values():
+        ms = [value for row in group for value in row["ms_all"]]
+        low, median, high = quartiles(ms)
+        memory = {
+            name: max((row[name] for row in group if row[name] is not None), default=None)
+            for name in ("peak_mib", "peak_gpu_mib")
+        }
+        merged.append(
+            group[0]
+            | {"ms": median, "ms_quartiles": [low, high], "ms_all": ms}
+            | {"images_per_second": 1000 * group[0]["batch_size"] / median}
+            | {
+                name: statistics.median(row[name] for row in group)
+                for name in ("start_seconds", "compile_seconds")
+            }
+            | memory
+        )
+    return ours + merged
+
+
+# ------------------------------------------------------------------ limits
+
+
+def measure_rates(precision: str, device: str) -> dict[str, dict[str, Any]]:
+    """Framework -> {"flops", "bandwidth", "device"} of each one that is installed."""
+    found = {}
+    for framework in FRAMEWORKS:
+        if importlib.util.find_spec(framework) is None:
+            continue
+        command = [sys.executable, "-m", "compare.baselines.product", framework]
+        done = subprocess.run(
+            [*command, json.dumps({"precision": precision, "device": device})],
+            cwd=engines.ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            tail = " | ".join(done.stderr.strip().splitlines()[-1:])
+            raise UserError(f"The large product of {framework} in {precision} failed: {tail}")
+        found[framework] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def best_rates(found: dict[str, dict[str, Any]]) -> limits.Rates:
+    """The best of the frameworks that compute on the fastest kind of device among them."""
+    gpu = any(rate["device"] == "cuda" for rate in found.values())
+    there = [rate for rate in found.values() if (rate["device"] == "cuda") == gpu]
+    return limits.Rates(
+        max(rate["flops"] for rate in there), max(rate["bandwidth"] for rate in there)
+    )
+
+
+def with_limits(
+    rows: list[dict[str, Any]], rates: dict[tuple[str, str], limits.Rates]
+) -> list[dict[str, Any]]:
+    """The rows with the least ms of an iteration, and how many times that they take.
+
+    rates: of a (precision, device) as it was asked for.
+    """
+    table = architecture.get(Config().architecture, Config().noise_size)
+    done = []
+    for row in rows:
+        rate = rates.get((row["precision"], row["asked_device"]))
+        size = 8 if row["precision"] == "float64" else 4
+        least = 1000 * limits.seconds(table, row["batch_size"], rate, size) if rate else None
+        ratio = row["ms"] / least if least else None
+        done.append(row | {"limit_ms": least, "times_limit": ratio})
+    return done
+
+
+# ------------------------------------------------------------------ the whole
+
+
+@dataclass(frozen=True)
+class Request:
+    """The command line, read."""
+
+    engines: list[Engine]
+    precisions: list[Precision]
+    devices: list[Device]
+    batch_sizes: list[int]
+
+
+def read(arguments: BenchArguments) -> Request:
+    """The lists in the flags, or UserError for the first value that cannot be."""
+    chosen = engines.choose(arguments.engines)
+    for flag, value, allowed in (
+        ("--precisions", arguments.precisions, ("float32", "bfloat16", "float64")),
+        ("--devices", arguments.devices, ("auto", "cpu", "cuda")),
+    ):
+        for word in value.split(","):
+            if word not in allowed:
+                raise UserError(f"{flag} takes {', '.join(allowed)}, not {word!r}.")
+    sizes = []
+    for word in arguments.batch_sizes.split(","):
+        if not word.isdecimal() or not 2 <= int(word) <= Config().train_images:
+            raise UserError(
+                f"--batch-sizes takes whole numbers from 2 to {Config().train_images}, "
+                f"separated by commas, not {word!r}."
+            )
+        sizes.append(int(word))
+    for flag, number, least in (
+        ("--rounds", arguments.rounds, 1),
+        ("--turn", arguments.turn, 0),
+    ):
+        if not least <= number <= 10_000:
+            raise UserError(f"{flag} takes a whole number from {least} to 10000, not {number}.")
+    return Request(
+        chosen,
+        cast(list[Precision], arguments.precisions.split(",")),
+        cast(list[Device], arguments.devices.split(",")),
+        sizes,
+    )
+
+
+def measure(arguments: BenchArguments, request: Request) -> dict[str, Any]:
+    """The record: hardware, versions, commit, command, rates, and a row per engine and baseline."""
+    asked: set[tuple[str, str]] = {
+        (p, d) for p in {*request.precisions, "float32"} for d in request.devices
     }
-    return [each.row(published) for each in timed]
+    found = {pair: measure_rates(*pair) for pair in sorted(asked)}
+    rows = []
+    for device in request.devices:
+        for engine in request.engines:
+            for batch_size in request.batch_sizes:
+                for precision in request.precisions:
+                    chosen = dataclasses.replace(
+                        Config(),
+                        precision=precision,
+                        device=device,
+                        batch_size=batch_size,
+                        compile=arguments.compile,
+                        data_dir=arguments.data_dir,
+                    )
+                    config.check(chosen)
+                    for row in measure_pair(engine, chosen, arguments.rounds, arguments.turn):
+                        rows.append(row | {"asked_device": device})
+    rates = {pair: best_rates(each) for pair, each in found.items()}
+    return {
+        **surroundings(),
+        "command": ["python", "-m", "compare.bench", *sys.argv[1:]],
+        "rates": [
+            {"precision": p, "asked_device": d, "framework": framework, **rate}
+            for (p, d), each in found.items()
+            for framework, rate in each.items()
+        ],
+        "rows": with_limits(merge_baselines(rows), rates),
+    }
 
 
-PUBLISHED = "published loop"
-BASELINES = ("pytorch",)
+def surroundings() -> dict[str, Any]:
+    """What the figures were measured on and with."""
+    versions = {}
+    for package in ("torch", "tensorflow", "keras", "jax", "numpy"):
+        if importlib.util.find_spec(package) is not None:
+            versions[package] = importlib.metadata.version(package)
+    return {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "gpu": gpu(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "commit": git_commit(),
+    }
+
+
+def gpu() -> str | None:
+    """The NVIDIA cards in words, as their driver calls them."""
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    names = ", ".join(done.stdout.split("\n")).strip(", ")
+    return names if done.returncode == 0 and names else None
+
+
+# ------------------------------------------------------------------ output
+
+
+def title(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """A row's name, with what tells it from the others."""
+    words = [row["name"]]
+    if row["compile"]:
+        words.append("compiled")
+    if len({r["device"] for r in rows}) > 1:
+        words.append(row["device"])
+    if len({r["batch_size"] for r in rows}) > 1:
+        words.append(f"batch {row['batch_size']}")
+    return ", ".join(words)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown."""
     lines = [
-        "| | precision | ms per iteration (low to high) | images/s | times the published loop "
-        "| start to first step | peak memory |",
-        "|---|---|---|---|---|---|---|",
+        "| | precision | ms per iteration (quartiles) | images/s | times the framework's own loop "
+        "| of the limit | start to first step | of it compiling | peak memory |",
+        "|" + "---|" * 9,
     ]
     for row in rows:
-        ratio = row["times_published"]
+        ratio, times = row["times_baseline"], row["times_limit"]
+        digits = 1 if row["ms"] >= 10 else 3
+        low, high = (f"{value:.{digits}f}" for value in row["ms_quartiles"])
+        limit = f"{times:.1f} x {row['limit_ms']:.{digits}f} ms" if times else "-"
+        memory = f"{row['peak_mib']:.0f} MiB"
+        if row["peak_gpu_mib"] is not None:
+            memory += f" + {row['peak_gpu_mib']:.0f} MiB GPU"
         lines.append(
-            f"| {row['name']} | {row['precision']} "
-            f"| {row['ms']:.1f} ({row['ms_low']:.1f} to {row['ms_high']:.1f}) "
+            f"| {title(row, rows)} | {row['precision']} "
+            f"| {row['ms']:.{digits}f} ({low} to {high}) "
             f"| {row['images_per_second']:.0f} | {f'{ratio:.2f}' if ratio else '-'} "
-            f"| {row['start_seconds']:.1f} s | {row['peak_mib']:.0f} MiB |"
+            f"| {limit} | {row['start_seconds']:.1f} s | {row['compile_seconds']:.1f} s "
+            f"| {memory} |"
         )
     return "\n".join(lines)
+
+
+def summary(record: dict[str, Any]) -> str:
+    """One line on what the record was measured on, with which products and copies."""
+    where = record["gpu"] or f"{record['processor']}, {record['cores']} cores"
+    sizes = sorted({row["batch_size"] for row in record["rows"]})
+    best: dict[str, dict[str, Any]] = {}
+    for rate in record["rates"]:
+        if rate["flops"] > best.get(rate["precision"], {"flops": 0})["flops"]:
+            best[rate["precision"]] = rate
+    products = ", ".join(
+        f"{rate['flops'] / 1e9:.0f} GFLOP/s in {name} ({rate['framework']})"
+        for name, rate in sorted(best.items(), reverse=True)
+    )
+    bandwidth = max((rate["bandwidth"] for rate in record["rates"]), default=math.nan) / 1e9
+    return (
+        f"Measured on {where}, batch {', '.join(map(str, sizes))}. The best large product here "
+        f"reaches {products}; a copy {bandwidth:.0f} GB/s."
+    )
+
+
+def plot(record: dict[str, Any], path: Path) -> None:
+    """Milliseconds of every row as bars, a tick where its limit is."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = record["rows"]
+    figure = Figure(figsize=(9, 1.2 + 0.36 * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for position, row in enumerate(rows):
+        low, high = row["ms_quartiles"]
+        plain = row["times_baseline"] is None
+        axes.barh(position, row["ms"], color="0.75" if plain else "C0", height=0.7)
+        axes.plot([low, high], [position, position], color="black", linewidth=1)
+        if row["limit_ms"]:
+            axes.plot([row["limit_ms"]] * 2, [position - 0.4, position + 0.4], color="C3")
+        axes.annotate(
+            f" {row['ms']:.3g}", (max(row["ms"], high), position), va="center", fontsize=9
+        )
+    labels = [f"{title(row, rows)}, {row['precision']}".replace("`", "") for row in rows]
+    axes.set_yticks(range(len(rows)), labels)
+    axes.invert_yaxis()
+    axes.set_xlabel(
+        "milliseconds per iteration: median, quartiles; red: limit; grey: the framework's own loop"
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
 
 
 def main() -> None:
@@ -167,36 +478,18 @@ def main() -> None:
             BenchArguments,
             sys.argv[1:],
             prog="python -m compare.bench",
-            description="Time the backends against the published loop, interleaved.",
+            description="Time the engines, each in turns with its framework's own plain loop.",
         )
-        if not 1 <= arguments.rounds <= 10_000:
-            raise UserError(
-                f"--rounds takes a whole number from 1 to 10000, not {arguments.rounds}."
-            )
-        for precision in arguments.precisions.split(","):
-            if precision not in ("float32", "bfloat16", "float64"):
-                raise UserError(
-                    f"--precisions takes float32, bfloat16 and float64, not {precision!r}."
-                )
-        chosen = engines.choose(arguments.engines)
-        rows = measure(arguments, chosen)
+        request = read(arguments)
+        record = measure(arguments, request)
     except UserError as error:
         config.fail(error)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    for row in rows:
-        row["images_per_second"] = 1000 * arguments.batch_size / row["ms"]
-    record = {
-        "processor": processor(),
-        "commit": git_commit(),
-        "command": ["python", "-m", "compare.bench", *sys.argv[1:]],
-        "batch_size": arguments.batch_size,
-        "rows": rows,
-    }
     out = Path(arguments.out)
-    checkpoint.write_atomically(out, (json.dumps(record, indent=2) + "\n").encode())
-    print(table(rows))
-    print(f"\n{processor()}, batch {arguments.batch_size}, {arguments.rounds} rounds -> {out}")
+    checkpoint.write_atomically(out, (json.dumps(record, indent=1) + "\n").encode())
+    plot(record, out.with_suffix(".png"))
+    print(f"{table(record['rows'])}\n\n{summary(record)}\n-> {out}, {out.with_suffix('.png')}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from compare.parity import TITLES
 
 ROOT = Path(__file__).parent.parent
 BACKENDS = {"PyTorch": "pytorch_impl", "TensorFlow": "tensorflow_impl", "Keras": "keras_impl"}
-PAGES = ("README.md",)
+PAGES = ("README.md", "README.zh-CN.md", "docs/side-by-side.md")
 BLOCK = re.compile(
     r"(?P<begin><!-- begin (?P<name>(?P<kind>[\w-]+)[^\n]*?) -->\n)"
     r".*?(?P<end><!-- end (?P=kind) -->)",
@@ -104,10 +104,7 @@ def parity_block(record: dict[str, Any]) -> str:
 
 def bench_block(record: dict[str, Any]) -> str:
     """The benchmark's table."""
-    return bench.table(record["rows"]) + (
-        f"\n\nMeasured on {record['processor']}, batch {record['batch_size']}, with "
-        f"`{command(record)}`."
-    )
+    return f"{bench.table(record['rows'])}\n\n{bench.summary(record)} Command: `{command(record)}`."
 
 
 def command(record: dict[str, Any]) -> str:

@@ -1,23 +1,25 @@
 """The published PyTorch loop, written plainly: what a reader of the tutorial runs.
 
-`python -m compare.baselines.pytorch JSON` serves timed steps as compare/probe.py does. The images
-lie ready as float tensors, so that no data loader is timed.
+`python -m compare.baselines.pytorch JSON` serves timed steps as compare/timing.py does. The
+images lie ready as float tensors, so that no data loader is timed.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.config import from_json
-from compare.probe import chunk, serve
+from common.config import Config, from_json
+from compare.timing import Stream, mnist, serve
 
 
-def networks() -> tuple[nn.Module, nn.Module]:
+def networks(noise_size: int) -> tuple[nn.Module, nn.Module]:
     """The tutorial's discriminator and generator."""
     discriminator = nn.Sequential(
         nn.Conv2d(1, 32, 5, 1), nn.LeakyReLU(0.01), nn.MaxPool2d(2, 2),
@@ -25,7 +27,7 @@ def networks() -> tuple[nn.Module, nn.Module]:
         nn.Flatten(), nn.Linear(1024, 1024), nn.LeakyReLU(0.01), nn.Linear(1024, 1),
     )  # fmt: skip
     generator = nn.Sequential(
-        nn.Linear(96, 1024), nn.ReLU(True), nn.BatchNorm1d(1024),
+        nn.Linear(noise_size, 1024), nn.ReLU(True), nn.BatchNorm1d(1024),
         nn.Linear(1024, 7 * 7 * 128), nn.ReLU(True), nn.BatchNorm1d(7 * 7 * 128),
         nn.Unflatten(1, (128, 7, 7)),
         nn.ConvTranspose2d(128, 64, 4, 2, padding=1), nn.ReLU(True), nn.BatchNorm2d(64),
@@ -34,15 +36,14 @@ def networks() -> tuple[nn.Module, nn.Module]:
     return discriminator, generator
 
 
-def main() -> None:
-    arguments = json.loads(sys.argv[1])
-    config = from_json(arguments["config"])
-    images, _ = chunk(config, 0, arguments["count"])
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    data = [torch.from_numpy(x).permute(0, 3, 1, 2).float() / 127.5 - 1 for x in images]
-    D, G = (network.to(device) for network in networks())
-    d_optimizer = torch.optim.Adam(D.parameters(), lr=3e-4, betas=(0.5, 0.999))
-    g_optimizer = torch.optim.Adam(G.parameters(), lr=3e-4, betas=(0.5, 0.999))
+def loop(config: Config) -> Callable[[list[Tensor]], None]:
+    """Networks and optimizers, and the loop over images (B, 1, 28, 28) in [-1, 1]."""
+    there = torch.cuda.is_available() and config.device != "cpu"
+    device = torch.device("cuda" if there else "cpu")
+    D, G = (network.to(device) for network in networks(config.noise_size))
+    rate, betas = config.learning_rate, (config.beta1, config.beta2)
+    d_optimizer = torch.optim.Adam(D.parameters(), lr=rate, betas=betas)
+    g_optimizer = torch.optim.Adam(G.parameters(), lr=rate, betas=betas)
     bce = F.binary_cross_entropy_with_logits
 
     def train(x: Tensor) -> None:
@@ -61,14 +62,24 @@ def main() -> None:
         g_loss.backward()
         g_optimizer.step()
 
-    def work() -> None:
+    def work(data: list[Tensor]) -> None:
         for x in data:
             train(x)
-        if device.type == "cuda":
+        if there:
             torch.cuda.synchronize()
 
-    train(data[0])
-    serve(work, len(data))
+    return work
+
+
+def floats(images: np.ndarray) -> list[Tensor]:
+    """uint8 (K, B, H, W, C) -> K float tensors (B, C, H, W) in [-1, 1]."""
+    return [torch.from_numpy(x).permute(0, 3, 1, 2).float() / 127.5 - 1 for x in images]
+
+
+def main() -> None:
+    config = from_json(json.loads(sys.argv[1])["config"])
+    stream = Stream(config, mnist(config))
+    serve(lambda count: floats(stream.next(count)[0]), loop(config))
 
 
 if __name__ == "__main__":

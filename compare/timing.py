@@ -1,0 +1,118 @@
+"""Timed steps of one backend, in a process of its own: `python -m compare.timing JSON`.
+
+The process answers each line on its standard input, a JSON object, with one on its standard output.
+The baselines (compare/baselines/) serve the same way.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common import batches
+from common.config import Config, from_json
+
+T = TypeVar("T")
+
+
+class Stream:
+    """The experiment's own batches, one after another; a repeated batch would be learned by heart.
+
+    dataset: what to draw from; its images need not be digits for a timing.
+    """
+
+    def __init__(self, config: Config, dataset: batches.Dataset) -> None:
+        self.config, self.dataset, self.step = config, dataset, 0
+
+    def next(self, count: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """The next `count` steps: images (K, B, H, W, C), noise (K, B, Z) in [-1, 1)."""
+        seed, batch, z = self.config.seed, self.config.batch_size, self.config.noise_size
+        steps = range(self.step, self.step + count)
+        self.step += count
+        size = self.dataset.shape[0]
+        images = [self.dataset.gather(batches.indices(seed, s, batch, size)) for s in steps]
+        return np.stack(images), np.stack([batches.noise(seed, s, batch, z) for s in steps])
+
+
+def serve(prepare: Callable[[int], T], work: Callable[[T], object], device: str = "") -> None:
+    """Take turns: {"warm": W, "steps": K} -> {"seconds": of a step, "peak_mib", "peak_gpu_mib"}.
+
+    prepare(n) makes the data of n steps, which is not timed; work(data) does them and returns when
+    they are done. W steps come first and are not timed. The first answer comes unasked, after the
+    first step, which it times: that ends the start-up. device: in words, for that answer.
+    """
+    data = prepare(1)
+    began = time.perf_counter()
+    work(data)
+    first = {"first_seconds": time.perf_counter() - began, "device": device}
+    print(json.dumps(first), flush=True)
+    for line in sys.stdin:
+        turn = json.loads(line)
+        warm, timed = (prepare(turn[name]) if turn[name] else None for name in ("warm", "steps"))
+        if warm is not None:
+            work(warm)
+        assert timed is not None
+        began = time.perf_counter()
+        work(timed)
+        seconds = (time.perf_counter() - began) / turn["steps"]
+        print(json.dumps({"seconds": seconds, **peak_memory()}), flush=True)
+
+
+def peak_memory() -> dict[str, float | None]:
+    """The most memory held so far, in MiB: of the process, and of its GPU (None without one)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    scale = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+    return {"peak_mib": peak / scale, "peak_gpu_mib": gpu_memory()}
+
+
+def gpu_memory() -> float | None:
+    """What the framework of this process says it took of the first GPU at most, in MiB."""
+    torch, tf, jax = (sys.modules.get(name) for name in ("torch", "tensorflow", "jax"))
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_reserved() / 2**20
+    if tf is not None and tf.config.list_physical_devices("GPU"):
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
+    if jax is not None and tf is None and (stats := jax.local_devices()[0].memory_stats()):
+        return stats["peak_bytes_in_use"] / 2**20
+    return None
+
+
+def mnist(config: Config) -> batches.Dataset:
+    """The training images of a Config."""
+    from common import datasets  # here, so that a bare machine can time random images without it
+
+    return datasets.load(config, say=lambda line: print(line, file=sys.stderr))
+
+
+def backend(
+    package: str, config: Config, dataset: batches.Dataset
+) -> tuple[Callable[[int], Any], Callable[[Any], object], str]:
+    """A backend's steps as serve() takes them, and its device in words."""
+    from common.checkpoint import initial
+
+    states = importlib.import_module(f"{package}.state")
+    steps = importlib.import_module(f"{package}.step")
+    state = states.TrainState(config)
+    states.from_canonical(state, initial(config))
+    if config.compile:
+        steps.compile_step(state)
+    prepare = Stream(config, dataset).next
+    return prepare, lambda data: steps.train_chunk(state, *data), str(state.device)
+
+
+def main() -> None:
+    task = json.loads(sys.argv[1])
+    config = from_json(task["config"])
+    serve(*backend(task["package"], config, mnist(config)))
+
+
+if __name__ == "__main__":
+    main()
