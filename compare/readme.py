@@ -140,11 +140,23 @@ CHINESE = {
     "4: losses of a run, free run": "4：一次训练的损失，自由运行",
     "4: losses of a run, windows": "4：一次训练的损失，分窗口",
     "5: A continued in B": "5：A 训练，B 续训",
-    "ms per iteration (low to high)": "每次迭代毫秒数（最低到最高）",
+    "ms per iteration (quartiles)": "每次迭代毫秒数（四分位数）",
     "images/s": "图像/秒",
-    "times the published loop": "教程循环的倍数",
+    "times the framework's own loop": "是框架自身循环的几倍",
+    "of the limit": "极限的几倍",
     "start to first step": "启动到第一步",
+    "of it compiling": "其中编译",
     "peak memory": "内存峰值",
+}
+# The sentences below the tables, as patterns and what takes their place.
+SENTENCES = {
+    r"^Measured on (.*) with (`.*`)\.$": r"在 \1 上测得，命令：\2。",
+    r"(?<=\d) cores(?=, batch)": " 核",
+    r"）, (?=\d+ GFLOP/s)": "），",
+    r"^Measured on (.*), batch ([\d, ]+)\. ": r"在 \1 上测得，批次大小 \2。",
+    r"The best large product here reaches (.*); a copy (\d+ GB/s)\. Command: (`.*`)\.$": (
+        r"在这台机器上，大矩阵乘法最快为 \1，内存拷贝为 \2。命令：\3。"
+    ),
 }
 
 
@@ -159,17 +171,12 @@ def content(name: str) -> str:
 
 
 def in_chinese(text: str) -> str:
-    """A table with the cells that CHINESE knows, and the line about its command, in Chinese."""
-
-    def cell(match: re.Match[str]) -> str:
-        return CHINESE.get(match[0], match[0])
-
-    def source(match: re.Match[str]) -> str:
-        batch = f"，batch 大小 {match[2]}" if match[2] else ""
-        return f"在 {match[1]} 上测得{batch}，命令：{match[3]}。"
-
-    text = re.sub(r"(?<=\| )[^|\n]+(?= \|)", cell, text)
-    return re.sub(r"^Measured on (.*?)(?:, batch (\d+),)? with (`.*`)\.$", source, text, flags=re.M)
+    """A table with the cells that CHINESE knows, and the sentences below it, in Chinese."""
+    text = re.sub(r"(?<=\| )[^|\n]+(?= \|)", lambda m: CHINESE.get(m[0], m[0]), text)
+    text = re.sub(r"(\d GFLOP/s) in (\w+) \((\w+)\)", r"\1（\2，\3）", text)
+    for english, chinese in SENTENCES.items():
+        text = re.sub(english, chinese, text, flags=re.MULTILINE)
+    return text
 
 
 def filled(text: str, chinese: bool = False) -> str:

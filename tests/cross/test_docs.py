@@ -1,0 +1,289 @@
+"""The pages a reader meets: excerpts are the source, both READMEs say the same, links work.
+
+Commands are checked as far as that needs no framework: module, target and flags exist.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+import textwrap
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common import config, conversion, sampling
+from compare import readme
+
+ROOT = Path(__file__).parent.parent.parent
+ENGLISH, CHINESE, TOUR = "README.md", "README.zh-CN.md", "docs/side-by-side.md"
+PAGES = (ENGLISH, CHINESE, TOUR)
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
+PICTURE = re.compile(r"!\[[^\]]*\]\(([^)]+)\)")
+LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)]+)\)")
+# As digits; Chinese has no words between it and its neighbours, so \b would not find its ends.
+FIGURE = re.compile(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)*(?:e[-+]?\d+)?", re.ASCII)
+
+
+def read(page: str) -> str:
+    return (ROOT / page).read_text()
+
+
+def without_code(text: str) -> str:
+    return FENCE.sub("", text)
+
+
+def sections(text: str) -> list[tuple[str, str, str]]:
+    """(level as #, title, text up to the next heading), code blocks included in the text."""
+    marked = FENCE.sub(lambda m: re.sub("^#", "\0", m[0], flags=re.MULTILINE), text)
+    found = list(HEADING.finditer(marked))
+    ends = [m.start() for m in found[1:]] + [len(marked)]
+    return [
+        (m[1], m[2], marked[m.end() : end].replace("\0", "#"))
+        for m, end in zip(found, ends, strict=True)
+    ]
+
+
+def facts(body: str) -> dict[str, Counter[str]]:
+    """What must not depend on the language: commands, code in the text, pictures, figures."""
+    prose = without_code(body)
+    code = [re.sub(r" +# .*", "", block[2]) for block in FENCE.finditer(body)]
+    lines = [line for block in code for line in block.splitlines() if line]
+    inline = re.findall(r"`([^`\n]+)`", prose)
+    figures = FIGURE.findall(re.sub(r"`[^`\n]+`|\]\([^)]+\)", " ", prose))
+    return {
+        "line of code": Counter(lines),
+        "code in the text": Counter(inline),
+        "picture": Counter(PICTURE.findall(prose)),
+        "figure": Counter(figures),
+    }
+
+
+def differences(english: str, chinese: str) -> list[str]:
+    """How two READMEs differ, in words; empty if they say the same."""
+    ours, theirs = sections(english), sections(chinese)
+    found = []
+    for a, b in itertools.zip_longest(ours, theirs, fillvalue=("", "nothing", "")):
+        if a[0] != b[0]:
+            found += [f"headings part: {a[0]} {a[1]!r} in {ENGLISH}, {b[0]} {b[1]!r} in {CHINESE}"]
+            break
+        wanted, there = facts(a[2]), facts(b[2])
+        for kind in wanted:
+            lacks, adds = wanted[kind] - there[kind], there[kind] - wanted[kind]
+            for verb, values in (("lacks", lacks), ("adds", adds)):
+                found += [f"section {a[1]!r}: {CHINESE} {verb} the {kind} {v}" for v in values]
+    return found
+
+
+# ------------------------------------------------------------------ generated blocks
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_code_and_figures_are_those_of_the_files(page: str) -> None:
+    text = read(page)
+    filled = readme.filled(text, chinese=page == CHINESE)
+    blocks = {m["name"]: m[0] for m in readme.BLOCK.finditer(text)}
+    stale = [m["name"] for m in readme.BLOCK.finditer(filled) if blocks[m["name"]] != m[0]]
+    assert not stale, f"{page}: run `make readme`, which changes {stale}"
+    assert filled == text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_is_one_that_gets_filled(page: str) -> None:
+    text = read(page)
+    count = len(readme.BLOCK.findall(text))
+    assert count == text.count("<!-- begin ") == text.count("<!-- end ") > 0
+
+
+def test_all_code_of_the_tour_is_cut_from_files() -> None:
+    outside = readme.BLOCK.sub("", read(TOUR))
+    assert {language for language, _ in FENCE.findall(outside)} <= {"", "math"}
+
+
+def test_an_excerpt_is_the_source_without_its_docstring() -> None:
+    source = textwrap.dedent('''\
+        # of another thing
+
+        # why it is 3
+        A = 3
+
+
+        @decorated
+        def f(
+            x: int,
+        ) -> int:
+            """Documented.
+
+            At length.
+            """
+
+            def inner() -> int:
+                """Kept."""
+                return x
+
+            return inner()
+
+
+        class C:
+            def method(self) -> int:
+                """Gone."""
+                return A
+        ''')
+    lines = source.splitlines()
+    assert readme.definition(source, "A") == "# why it is 3\nA = 3"
+    wanted = [*lines[6:10], *lines[15:20]]
+    assert readme.definition(source, "f").splitlines() == wanted
+    assert readme.definition(source, "C.method") == "def method(self) -> int:\n    return A"
+    with pytest.raises(ValueError, match="there is no g"):
+        readme.definition(source, "g")
+
+
+@pytest.mark.parametrize("name", ["steps", "excerpt pytorch_impl/losses.py", "bench now"])
+def test_an_unknown_block_is_an_error(name: str) -> None:
+    with pytest.raises(ValueError, match=f"there is no block '{name}'"):
+        readme.content(name)
+
+
+def test_the_chinese_tables_have_chinese_heads() -> None:
+    heads = [
+        line
+        for m in readme.BLOCK.finditer(read(CHINESE))
+        for line in m[0].splitlines()[1:2]
+        if line.startswith("|")
+    ]
+    cells = [cell.strip() for line in heads for cell in line.split("|") if cell.strip()]
+    frameworks = {"PyTorch", "TensorFlow", "Keras"}
+    english = {cell for cell in cells if cell.isascii()} - frameworks
+    assert cells
+    assert not english, f"compare/readme.py's CHINESE lacks {english}"
+    assert "Measured on" not in read(CHINESE), "compare/readme.py's in_chinese misses a sentence"
+
+
+# ------------------------------------------------------------------ two READMEs
+
+
+def test_both_readmes_say_the_same() -> None:
+    found = differences(read(ENGLISH), read(CHINESE))
+    assert not found, "\n".join(["the READMEs have drifted apart:", *found])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("\n## How fast\n", "\n### How fast\n", "headings part: ### 'How fast'"),
+        ("\n## How fast\n", "\n", "section 'How it is built': README.zh-CN.md adds"),
+        ("make test\n", "make tests\n", "lacks the line of code make tests"),
+        ("1,953 iterations", "1,954 iterations", "lacks the figure 1,954"),
+        ("docs/images/digits.png", "docs/images/digit.png", "lacks the picture docs/images/digit"),
+        ("`--help` explains", "help explains", "adds the code in the text --help"),
+    ],
+)
+def test_a_drift_is_named(old: str, new: str, message: str) -> None:
+    assert old in read(ENGLISH)
+    found = differences(read(ENGLISH).replace(old, new), read(CHINESE))
+    assert message in "\n".join(found)
+
+
+# ------------------------------------------------------------------ links
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives a page's headings."""
+    seen: Counter[str] = Counter()
+    found = set()
+    for _, title, _ in sections(page.read_text()):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title)
+        slug = re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-")
+        found.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
+        seen[slug] += 1
+    return found
+
+
+def broken(page: str, text: str) -> list[str]:
+    """Relative links of a page that lead nowhere."""
+    found = []
+    prose = without_code(text)
+    for target in [*LINK.findall(prose), *PICTURE.findall(prose)]:
+        if re.match("[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (ROOT / page).parent / name if name else ROOT / page
+        if not path.exists() or (anchor and anchor not in anchors(path)):
+            found.append(target)
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_relative_links_lead_somewhere(page: str) -> None:
+    assert LINK.findall(read(page))
+    assert broken(page, read(page)) == []
+
+
+def test_a_broken_link_is_seen() -> None:
+    text = "[a](absent.md) [b](README.md#nowhere) ![c](docs/images/absent.png) [d](README.md#start)"
+    assert broken(ENGLISH, text) == ["absent.md", "README.md#nowhere", "docs/images/absent.png"]
+
+
+def test_the_pages_are_linked_to_each_other() -> None:
+    assert {CHINESE, TOUR} <= set(LINK.findall(read(ENGLISH)))
+    assert {ENGLISH, TOUR} <= set(LINK.findall(read(CHINESE)))
+
+
+# ------------------------------------------------------------------ commands
+
+ARGUMENTS: dict[str, Any] = {
+    "train": config.TrainArguments,
+    "sample": sampling.SampleArguments,
+    "convert": conversion.ConvertArguments,
+}
+
+
+def commands(page: str) -> set[str]:
+    """`make ...` and `python -m ...` of a page, in blocks and in the text."""
+    text = readme.BLOCK.sub("", read(page))
+    lines = [
+        line
+        for language, block in FENCE.findall(text)
+        if not language
+        for line in block.splitlines()
+    ]
+    inline = re.findall(r"`([^`\n]+)`", without_code(text))
+    stripped = (re.sub(r" +# .*", "", line) for line in [*lines, *inline])
+    return {line for line in stripped if re.match(r"make [a-z]|\S*python -m ", line)}
+
+
+def check(line: str) -> None:
+    """Fail if a command's target, module or flags do not exist."""
+    _, *words = shlex.split(line)
+    if line.startswith("make"):
+        assert re.search(f"^{words[0]}:", read("Makefile"), re.MULTILINE), f"no target: {line}"
+        flags = [w.removeprefix("ARGS=") for w in words[1:] if w.startswith("ARGS=")]
+        kind, arguments = words[0].split("-")[0], shlex.split(" ".join(flags))
+    else:
+        module, *arguments = words[1:]
+        assert (ROOT / f"{module.replace('.', '/')}.py").exists(), f"no module: {line}"
+        kind = module.split(".")[1]
+    if kind in ARGUMENTS:
+        config.parse(ARGUMENTS[kind], arguments, prog=kind, description="")  # UserError or exit
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_exist_with_their_flags(page: str) -> None:
+    found = commands(page)
+    assert len(found) > 5
+    for line in found:
+        check(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["make tests", ".venv/bin/python -m keras_impl.draw x", 'make train-keras ARGS="--step 3"'],
+)
+def test_a_command_that_does_not_exist_is_seen(line: str) -> None:
+    with pytest.raises((AssertionError, config.UserError, SystemExit)):
+        check(line)
