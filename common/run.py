@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from common import batches, checkpoint, config, datasets, images
 from common.config import RESUME_MAY_CHANGE, Config, TrainArguments, UserError, total_steps
+from common.watch import Watch
 
 METRICS = ("d_loss", "g_loss", "d_real", "d_fake")
 SHOWN_IMAGES = 16
@@ -191,6 +192,7 @@ class Run:
         self._step_seconds: float | None = None
         self._saved = -1
         self._save_failed = False
+        self._watch = Watch()
 
     @contextlib.contextmanager
     def open(self, device: str, threads: int, packages: tuple[str, ...]) -> Iterator[None]:
@@ -281,6 +283,7 @@ class Run:
     def _resume_clock(self, source: Path) -> None:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
             result = json.loads((source / "result.json").read_text())
+            self._watch.restore(result.get("watch"))
             if result["step"] == self.step and result["images_per_second"]:
                 self._seconds = float(result["seconds"])
                 self._timed_images = round(self._seconds * float(result["images_per_second"]))
@@ -300,9 +303,11 @@ class Run:
                 return most
             return max(1, min(most, int(1.0 / self._step_seconds))) if self._step_seconds else 1
 
+        first = batches.indices(self.config.seed, 0, self.config.batch_size, dataset.shape[0])
+        real = dataset.gather(first[:SHOWN_IMAGES])
+        self._watch.real(real)
         if self.step == 0:
-            first = batches.indices(self.config.seed, 0, self.config.batch_size, dataset.shape[0])
-            self._picture("real", dataset.gather(first[:SHOWN_IMAGES]), 0)
+            self._picture("real", real, 0)
         for chunk in batches.chunks(dataset, self.config, self.step, chunk_steps=chunk_steps):
             yield chunk
             # After the last step there is nothing to continue: the run is finished instead.
@@ -335,6 +340,7 @@ class Run:
         if good < count:
             self._diverged(chunk.step + good)
         self.step = chunk.end
+        self._say_warning(self._watch.metrics(self.step, metrics))
         self._bar.update(count)
         d_loss, g_loss = (float(v) for v in metrics[-1, :2])
         rate = self._images_per_second
@@ -354,6 +360,7 @@ class Run:
         except OSError as error:
             self._say(f"warning: the samples of step {self.step} could not be written: {error}")
         self._picture("fake", pictures, self.step)
+        self._say_warning(self._watch.samples(self.step, pictures))
 
     def saves(self, end: int) -> bool:
         """Is a checkpoint due after `end` updates? At its interval, at the end, on a signal."""
@@ -430,6 +437,7 @@ class Run:
                 "seconds": self._seconds,
                 "images_per_second": self._images_per_second,
                 "finished": finished,
+                "watch": self._watch.verdict(),
             },
         )
 
@@ -438,6 +446,10 @@ class Run:
 
     def _picture(self, name: str, pictures: NDArray[np.uint8], step: int) -> None:
         self._tensorboard.add_image(name, images.grid(pictures), step, dataformats="HWC")
+
+    def _say_warning(self, warning: str | None) -> None:
+        if warning is not None:
+            self._say(warning)
 
     def _say(self, line: str) -> None:
         self._bar.clear()  # the bar is on stderr, the line on stdout

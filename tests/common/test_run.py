@@ -338,14 +338,30 @@ def test_the_log_line_keeps_the_published_form(
     assert "Iter: 0, D: 0.7821, G:1.807\n" in capsys.readouterr().out
 
 
+def test_a_collapse_is_said_once_and_kept_over_a_resume(
+    main: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The fake generator's images are all the same."""
+    main(*FLAGS, "--steps=210", "--show-every=70", "--out=x")
+    assert capsys.readouterr().out.count("warning: this training looks collapsed") == 1
+    found = result("x")["watch"]
+    assert (found["verdict"], found["warned"]["step"]) == ("collapsed", 210)
+    main("--resume=x", "--steps=280")
+    assert "warning" not in capsys.readouterr().out
+    assert result("x")["watch"] == found
+
+
 def test_the_result_counts_no_first_chunk(main: Main) -> None:
     main(*FLAGS, "--steps=7", "--out=x")
     found = result("x")
-    assert list(found) == ["step", "seconds", "images_per_second", "finished"]
+    assert list(found) == ["step", "seconds", "images_per_second", "finished", "watch"]
+    assert found["watch"] == {"verdict": "sound", "warned": None}
     assert (found["step"], found["finished"]) == (7, True)
     assert found["images_per_second"] * found["seconds"] == pytest.approx((7 - 3) * 4)
     main(*FLAGS, "--steps=3", "--out=y")  # a first chunk and nothing else
-    assert result("y") == {"step": 3, "seconds": 0, "images_per_second": None, "finished": True}
+    found = result("y")
+    assert (found["step"], found["finished"]) == (3, True)
+    assert (found["seconds"], found["images_per_second"]) == (0, None)
 
 
 def test_overwrite_begins_anew(main: Main) -> None:
