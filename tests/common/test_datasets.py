@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
@@ -441,6 +442,69 @@ def test_two_processes_at_once_fetch_once(tmp_path: Path) -> None:
     ]
     assert [process.communicate(timeout=60)[0] for process in both] == ["True\n"] * 2
     assert (tmp_path / "fetches").read_text() == "once\n"
+
+
+# ------------------------------------------------------------------ the stamp
+
+
+@pytest.fixture
+def hashed(small: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of what is hashed from here on."""
+    sizes: list[int] = []
+
+    def counted(content: bytes) -> str:
+        sizes.append(len(content))
+        return md5(content)
+
+    small.setattr(datasets, "_md5", counted)
+    return sizes
+
+
+def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: int = 10) -> None:
+    """Let time pass since the files were written."""
+    now = time.time_ns()
+    monkeypatch.setattr(datasets.time, "time_ns", lambda: now + seconds * 10**9)
+
+
+def test_verified_files_are_not_hashed_again(
+    small: pytest.MonkeyPatch, hashed: list[int], tmp_path: Path
+) -> None:
+    write_small(tmp_path)
+    pass_time(small)
+    first = datasets.ensure_mnist(str(tmp_path))
+    assert len(hashed) == 4
+    assert datasets.ensure_mnist(str(tmp_path)) == first == SMALL
+    assert len(hashed) == 4
+
+
+def test_fresh_files_get_no_stamp(hashed: list[int], tmp_path: Path) -> None:
+    write_small(tmp_path)
+    for _ in range(2):
+        datasets.ensure_mnist(str(tmp_path))
+    assert len(hashed) == 8
+
+
+def test_a_changed_file_is_hashed_again(
+    small: pytest.MonkeyPatch, hashed: list[int], tmp_path: Path
+) -> None:
+    raw = write_small(tmp_path)
+    pass_time(small)
+    datasets.ensure_mnist(str(tmp_path))
+    name = next(iter(SMALL))
+    status = (raw / name).stat()
+    (raw / name).write_bytes(SMALL[name][:-1] + b"\x99")
+    os.utime(raw / name, ns=(status.st_atime_ns, status.st_mtime_ns))  # size and time as before
+    with pytest.raises(UserError, match="could not be fetched"):
+        datasets.ensure_mnist(str(tmp_path), say=lambda line: None)
+    assert (raw / f"{name}.corrupt").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"train-images-idx3-ubyte": 1}', b"\xff"])
+def test_a_spoilt_stamp_is_not_trusted(hashed: list[int], tmp_path: Path, content: bytes) -> None:
+    raw = write_small(tmp_path)
+    (raw.parent / datasets.STAMP).write_bytes(content)
+    assert datasets.ensure_mnist(str(tmp_path)) == SMALL
+    assert len(hashed) == 4
 
 
 # ------------------------------------------------------------------ the sources themselves
