@@ -7,6 +7,7 @@ it: noise (N, Z) -> images (N, 1, 28, 28) in evaluation mode, any N.
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +60,45 @@ def export_program(saved: checkpoint.Checkpoint, network: str, path: Path) -> No
 
 
 def import_state_dict(network: str, path: Path) -> checkpoint.Arrays:
-    """Read a state_dict of the tutorial's classes. UserError if it is of another architecture."""
+    """Read a state_dict of the tutorial's classes, or of one nn.Sequential with the same layers.
+
+    Such a dict may lie under the network's name in a dict of several; prefixes of DataParallel and
+    torch.compile are dropped. UserError if it is of another architecture.
+    """
+    from pytorch_impl import state as states
+
+    values = _without_prefixes(_load(network, path))
+    values = {k: v for k, v in values.items() if not k.endswith("num_batches_tracked")}
+    names = states.parameter_names(network)
+    theirs = _names_in_sequential(values, list(names.values()))  # ours -> theirs
+    for ours in names.values():
+        if theirs.get(ours, ours) not in values:
+            raise UserError(f"{path} lacks tensor {ours!r}; it is no {network} of the tutorial's.")
+    for name in values:
+        if name not in {theirs.get(ours, ours) for ours in names.values()}:
+            raise UserError(
+                f"{path} has an unknown tensor {name!r}; it is no {network} of the tutorial's."
+            )
+    first = values[theirs.get("fc.0.weight", "fc.0.weight")].shape
+    shapes = architecture.get("mnist28", conversion.noise_size(network, first[-1:])).parameters()
+    arrays = {}
+    for canonical, ours in names.items():
+        name = theirs.get(ours, ours)
+        shape = states.from_canonical_layout(canonical, np.zeros(shapes[canonical])).shape
+        if values[name].shape != shape:
+            raise UserError(
+                f"{path} is of another architecture: {name} has shape "
+                f"{tuple(values[name].shape)}, not {shape}."
+            )
+        arrays[canonical] = states.to_canonical_layout(canonical, _numpy(path, name, values[name]))
+    return arrays
+
+
+def _load(network: str, path: Path) -> dict[str, Any]:
+    """The tensors of a file by name. UserError if it holds anything else."""
     import pickle
 
     import torch
-
-    from pytorch_impl import state as states
 
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
@@ -73,27 +107,55 @@ def import_state_dict(network: str, path: Path) -> checkpoint.Arrays:
             f"{path} cannot be read as a PyTorch state_dict ({type(error).__name__}); save it with "
             "torch.save(network.state_dict(), path)."
         ) from None
+    if isinstance(values, dict) and isinstance(values.get(network), dict):
+        values = values[network]
+    if isinstance(values, dict) and {"state", "param_groups"} <= set(values):
+        raise UserError(
+            f"{path} holds an optimizer's state, which is not imported: training goes on with "
+            "moments of zero; give the network's file, torch.save(network.state_dict(), path)."
+        )
     if not isinstance(values, dict) or not all(
-        isinstance(v, torch.Tensor) for v in values.values()
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in values.items()
     ):
-        raise UserError(f"{path} holds no state_dict; save it with network.state_dict().")
-    values = {k: v for k, v in values.items() if not k.endswith("num_batches_tracked")}
-    names = states.parameter_names(network)
-    for name in sorted(set(names.values()) ^ set(values)):
-        what = "lacks" if name in names.values() else "has an unknown"
-        raise UserError(f"{path} {what} tensor {name!r}; it is no {network} of this architecture.")
-    noise_size = values["fc.0.weight"].shape[-1] if network == "generator" else 96
-    shapes = architecture.get("mnist28", noise_size).parameters()
-    arrays = {}
-    for canonical, name in names.items():
-        array = values[name].numpy()
-        shape = states.from_canonical_layout(canonical, np.zeros(shapes[canonical])).shape
-        if array.shape != shape:
-            raise UserError(
-                f"{path} is of another architecture: {name} has shape {array.shape}, not {shape}."
-            )
-        arrays[canonical] = states.to_canonical_layout(canonical, array)
-    return arrays
+        found = f" but {', '.join(map(str, values))}" if isinstance(values, dict) else ""
+        raise UserError(
+            f"{path} holds no state_dict{found}; save one with "
+            "torch.save(network.state_dict(), path)."
+        )
+    return values
+
+
+def _without_prefixes(values: dict[str, Any]) -> dict[str, Any]:
+    """Without `module.` and `_orig_mod.`, which DataParallel and torch.compile put before all."""
+    for prefix in ("module.", "_orig_mod.") * 2:
+        if values and all(name.startswith(prefix) for name in values):
+            values = {name.removeprefix(prefix): value for name, value in values.items()}
+    return values
+
+
+def _names_in_sequential(values: dict[str, Any], ours: list[str]) -> dict[str, str]:
+    """Our names -> those of one nn.Sequential, 0.weight and so on, layer by layer; else nothing."""
+    if not all(re.fullmatch(r"(\d+\.)+[a-z_]+", name) for name in values):
+        return {}
+    theirs = {name.rpartition(".")[0] for name in values}
+    in_order = sorted(theirs, key=lambda name: [int(number) for number in name.split(".")])
+    layers = dict.fromkeys(name.rpartition(".")[0] for name in ours)
+    if len(in_order) != len(layers):
+        return {}
+    renamed = dict(zip(layers, in_order, strict=True))
+    return {name: f"{renamed[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}" for name in ours}
+
+
+def _numpy(path: Path, name: str, tensor: Any) -> np.ndarray:
+    """A tensor as float32 or float64. UserError unless it is dense and floating point."""
+    import torch
+
+    if tensor.layout is not torch.strided or not tensor.is_floating_point() or tensor.is_meta:
+        raise UserError(
+            f"{path}: {name} holds {tensor.dtype} ({tensor.layout}), not dense floating point."
+        )
+    tensor = tensor.detach()
+    return (tensor if tensor.dtype == torch.float64 else tensor.float()).numpy()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """Layers whose stock kernel is slow on a processor: the same functions, computed another way.
 
 PyTorch's CPU convolutions work on blocks of 16 channels, so a convolution from or to a one-channel
-image leaves most of each block empty. Nothing here changes a parameter's name or shape.
+image leaves most of each block empty; its float32 dense layers go through MKL, which is slower
+than oneDNN on AMD processors. Nothing here changes a parameter's name or shape.
 """
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from typing import Any
 
 import torch
@@ -22,8 +25,62 @@ def prefer_speed(network: nn.Module) -> None:
     """
     network.to(memory_format=torch.channels_last)
     for layer in network.modules():
-        if isinstance(layer, (ConvFromImage, ConvTransposeToImage)):
+        if isinstance(layer, (Linear, ConvFromImage, ConvTranspose, ConvTransposeToImage)):
             layer.fast = True
+
+
+def keep_freed_memory() -> None:
+    """Let glibc's allocator keep what is freed, for this process and until its end.
+
+    Each step frees and asks again for some hundred MB of activations and gradients. By default
+    the large ones go back to the system, which hands them out as fresh, zeroed pages: thousands
+    of page faults a step. Does nothing where there is no glibc. See mallopt(3).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
+        mallopt(M_MMAP_MAX, 0)  # large blocks from the heap too, where they are reused
+        mallopt(M_TRIM_THRESHOLD, -1)  # and never given back
+
+
+class Linear(nn.Linear):
+    """nn.Linear whose float32 products go through oneDNN."""
+
+    fast = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        # bfloat16 goes there anyway; float64 it does not know.
+        if not (self.fast and _onednn_takes(x)):
+            return super().forward(x)
+        return _Linear.apply(x, self.weight, self.bias)
+
+
+def _onednn_takes(x: Tensor) -> bool:
+    return (
+        x.device.type == "cpu"
+        and x.dtype is torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # made for torch.compile, not public
+    )
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # made of differentiable operations
+        x, weight = ctx.saved_tensors
+        x_grad = weight_grad = bias_grad = None
+        if ctx.needs_input_grad[0]:
+            x_grad = _Linear.apply(grad, weight.t(), None)
+        if ctx.needs_input_grad[1]:
+            weight_grad = grad.t() @ x  # here MKL is as fast
+        if ctx.needs_input_grad[2]:
+            bias_grad = grad.sum(0)
+        return x_grad, weight_grad, bias_grad
 
 
 class ConvFromImage(nn.Conv2d):
@@ -73,6 +130,57 @@ def _image_gradient(grad: Tensor, weight: Tensor) -> Tensor:
     kernel = kernel.view(-1, out, wide, wide).contiguous(memory_format=torch.channels_last)
     blocks = F.conv2d(grad, kernel, stride=BLOCK, padding=size - 1)  # (N, I * 16, H / 4, W / 4)
     return F.pixel_shuffle(blocks, BLOCK)
+
+
+class ConvTranspose(nn.ConvTranspose2d):
+    """nn.ConvTranspose2d (square, no output padding) with a fast kernel gradient in bfloat16."""
+
+    fast = False
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if not (self.fast and x.device.type == "cpu" and x.dtype is torch.bfloat16):
+            return super().forward(x, output_size)
+        return _ConvTranspose.apply(x, self.weight, self.bias, self.stride[0], int(self.padding[0]))
+
+
+class _ConvTranspose(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride, ctx.padding = stride, padding
+        return F.conv_transpose2d(x, weight, bias, stride, padding)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # made of differentiable operations
+        x, weight = (tensor.to(grad.dtype) for tensor in ctx.saved_tensors)
+        x_grad = weight_grad = bias_grad = None
+        if ctx.needs_input_grad[0]:  # conv_transpose2d is defined as this convolution's gradient
+            x_grad = F.conv2d(grad, weight, None, ctx.stride, ctx.padding)
+        if ctx.needs_input_grad[1]:
+            weight_grad = _kernel_gradient(grad, x, weight.shape[2], ctx.stride, ctx.padding)
+        if ctx.needs_input_grad[2]:
+            bias_grad = grad.sum((0, 2, 3))
+        return x_grad, weight_grad, bias_grad, None, None
+
+
+def _kernel_gradient(grad: Tensor, x: Tensor, size: int, stride: int, padding: int) -> Tensor:
+    """conv_transpose2d's kernel gradient as one product: grad (N, O, ., .), x (N, I, H, W) ->
+    (I, O, size, size).
+
+    Each input pixel meets the window of the output that its multiple of the kernel was added to.
+    """
+    n, channels, height, width = x.shape
+    out = grad.shape[1]
+    padded = F.pad(grad.permute(0, 2, 3, 1), (0, 0, padding, padding, padding, padding))
+    image, row, column, channel = padded.stride()
+    windows = padded.as_strided(
+        (n, height, width, size, size, out),
+        (image, stride * row, stride * column, row, column, channel),
+    ).reshape(n * height * width, size * size * out)
+    pixels = x.permute(0, 2, 3, 1).reshape(n * height * width, channels)
+    return (pixels.t() @ windows).view(channels, size, size, out).permute(0, 3, 1, 2)
 
 
 class ConvTransposeToImage(nn.ConvTranspose2d):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -46,6 +47,9 @@ class TrainState:
         self.device = choose_device(config)
         self.dtype = torch.float64 if config.precision == "float64" else torch.float32
         self.step = 0  # updates done
+        self.captured: Callable[[Tensor, Tensor], Tensor] | None = None  # see step.compile_step
+        if self.device.type == "cpu":
+            layers.keep_freed_memory()
         self.discriminator = Discriminator().to(self.device, self.dtype).train()
         self.generator = Generator(config.noise_size).to(self.device, self.dtype).train()
         for network in (self.discriminator, self.generator):
@@ -62,6 +66,7 @@ class TrainState:
             betas=(config.beta1, config.beta2),
             eps=1e-8,
             fused=self.device.type in ("cpu", "cuda"),  # one kernel instead of eight a parameter
+            capturable=self.device.type == "cuda",  # its count stays on the device
         )
         # PyTorch makes the moments in the first step; made here, they can be loaded into.
         for parameter in network.parameters():

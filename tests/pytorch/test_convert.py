@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from common import checkpoint
-from common.config import Config
+from common.config import Config, UserError
 from pytorch_impl import convert, sample
 
 
@@ -58,7 +59,7 @@ def test_wrong_files_are_refused(saved: Path, tmp_path: Path, command) -> None:
     target = tmp_path / "x.safetensors"
     wrong = tmp_path / "wrong.pth"
     for content, text in (
-        ({"fc.0.weight": torch.zeros(2, 2)}, "lacks tensor 'conv.0.bias'"),
+        ({"fc.0.weight": torch.zeros(2, 2)}, "lacks tensor 'fc.0.bias'"),
         ([1, 2], "no state_dict"),
     ):
         torch.save(content, wrong)
@@ -71,3 +72,111 @@ def test_wrong_files_are_refused(saved: Path, tmp_path: Path, command) -> None:
     refused("no known ending", command("pytorch_impl.convert", saved, tmp_path / "g.h5", status=2))
     refused("exists already", command("pytorch_impl.convert", saved, wrong, status=2))
     assert not target.exists()
+
+
+# ------------------------------------------------------------------ files of other people's
+
+
+class View(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view(-1, 128, 7, 7)
+
+
+def sequential(network: str) -> nn.Sequential:
+    """The tutorial's network as one nn.Sequential of PyTorch's own layers, LeakyReLU first."""
+    torch.manual_seed(0)
+    if network == "discriminator":
+        return nn.Sequential(
+            nn.Conv2d(1, 32, 5), nn.LeakyReLU(0.01), nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, 5), nn.LeakyReLU(0.01), nn.MaxPool2d(2), nn.Flatten(),
+            nn.Linear(1024, 1024), nn.LeakyReLU(0.01), nn.Linear(1024, 1),
+        )  # fmt: skip
+    module = nn.Sequential(
+        nn.Linear(20, 1024), nn.ReLU(), nn.BatchNorm1d(1024),
+        nn.Linear(1024, 6272), nn.ReLU(), nn.BatchNorm1d(6272), View(),
+        nn.ConvTranspose2d(128, 64, 4, 2, 1), nn.ReLU(), nn.BatchNorm2d(64),
+        nn.ConvTranspose2d(64, 1, 4, 2, 1), nn.Tanh(),
+    )  # fmt: skip
+    with torch.no_grad():
+        module(torch.rand(8, 20))  # running statistics of its own
+    return module
+
+
+def saved_from(arrays: checkpoint.Arrays) -> checkpoint.Checkpoint:
+    return checkpoint.Checkpoint(arrays, Config(noise_size=20), 0, "pytorch", {})
+
+
+@pytest.mark.parametrize(
+    ("network", "shape"), [("generator", (4, 20)), ("discriminator", (4, 1, 28, 28))]
+)
+def test_a_plain_sequential_is_the_same_network(network: str, shape, tmp_path: Path) -> None:
+    module = sequential(network)
+    torch.save(module.state_dict(), tmp_path / "x.pth")
+    ours = convert.to_framework(
+        saved_from(convert.import_state_dict(network, tmp_path / "x.pth")), network
+    )
+    theirs = {k: v for k, v in module.state_dict().items() if "tracked" not in k}
+    back = {k: v for k, v in ours.state_dict().items() if "tracked" not in k}
+    wanted = sorted((tuple(v.shape), v.double().sum().item()) for v in theirs.values())
+    assert sorted((tuple(v.shape), v.double().sum().item()) for v in back.values()) == wanted
+    x = torch.rand(shape)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), module.eval()(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module."])
+def test_prefixes_and_a_dict_of_several(prefix: str, tmp_path: Path) -> None:
+    values = sequential("generator").state_dict()
+    torch.save(values, tmp_path / "plain.pth")
+    prefixed = {prefix + name: value for name, value in values.items()}
+    torch.save({"generator": prefixed, "step": 3}, tmp_path / "x.pth")
+    wanted = convert.import_state_dict("generator", tmp_path / "plain.pth")
+    for name, array in convert.import_state_dict("generator", tmp_path / "x.pth").items():
+        np.testing.assert_array_equal(array, wanted[name])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_other_types_keep_every_bit(dtype: torch.dtype, tmp_path: Path, command) -> None:
+    module = sequential("generator").to(dtype)
+    torch.save(module.state_dict(), tmp_path / "x.pth")
+    command("pytorch_impl.convert", tmp_path / "x.pth", tmp_path / "x.safetensors")
+    found = checkpoint.load(tmp_path / "x.safetensors")
+    assert found.config.precision == ("float64" if dtype == torch.float64 else "float32")
+    kernel = torch.from_numpy(found.arrays["generator/deconv1/kernel"]).permute(3, 2, 0, 1)
+    assert torch.equal(kernel.to(dtype), module[7].weight)
+    assert torch.equal(kernel, module[7].weight.to(kernel.dtype))
+
+
+def test_files_of_other_things_are_named(tmp_path: Path) -> None:
+    module = sequential("generator")
+    optimizer = torch.optim.Adam(module.parameters())
+    module(torch.rand(4, 20)).sum().backward()
+    optimizer.step()
+    values = module.state_dict()
+    path = tmp_path / "x.pth"
+    for content, text in (
+        (optimizer.state_dict(), "holds an optimizer's state"),
+        ({"model": values, "optimizer": {}}, "but model, optimizer"),
+        (module, r"cannot be read as a PyTorch state_dict \(UnpicklingError\)"),
+        (values | {"0.weight": torch.zeros(())}, r"0.weight has shape \(\)"),
+        (values | {"0.weight": values["0.weight"].int()}, "0.weight holds torch.int32"),
+        (values | {"0.weight": values["0.weight"].to_sparse()}, "torch.sparse_coo"),
+        (
+            values | {"7.weight": torch.zeros(128, 64, 5, 5)},
+            r"7.weight has shape \(128, 64, 5, 5\)",
+        ),
+        (sequential("discriminator").state_dict(), "lacks tensor 'fc.0.weight'"),
+        (values | {"extra": torch.zeros(1)}, "lacks tensor 'fc.0.weight'"),
+    ):
+        torch.save(content, path)
+        with pytest.raises(UserError, match=text):
+            convert.import_state_dict("generator", path)
+
+
+def test_nothing_is_written_for_a_nan(tmp_path: Path, command) -> None:
+    values = sequential("generator").state_dict()
+    values["2.running_mean"][5] = float("nan")
+    torch.save(values, tmp_path / "x.pth")
+    done = command("pytorch_impl.convert", tmp_path / "x.pth", tmp_path / "y.safetensors", status=2)
+    refused("x.pth cannot be imported: array 'generator/norm1/moving_mean' holds NaN", done)
+    assert [p.name for p in tmp_path.iterdir()] == ["x.pth"]

@@ -48,10 +48,62 @@ def test_conv_transpose_to_image() -> None:
         assert relative(a, b) < 1e-14
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear(bias: bool) -> None:
+    layer = layers.Linear(96, 40, bias=bias)
+    x = torch.randn(8, 96, requires_grad=True)
+    g = torch.randn(8, 40)
+    inputs = (x, *layer.parameters())
+    stock = (layer(x), *torch.autograd.grad(layer(x), inputs, g))
+    layer.fast = True
+    assert "_Linear" in str(layer(x).grad_fn)
+    fast = (layer(x), *torch.autograd.grad(layer(x), inputs, g))
+    for a, b in zip(fast, stock, strict=True):
+        assert relative(a, b) < 1e-6  # rounding of a float32 sum of 96 terms
+
+
+def test_linear_has_second_derivatives() -> None:
+    layer = layers.Linear(5, 3)
+    x, g = torch.randn(4, 5, requires_grad=True), torch.randn(4, 3)
+    found = []
+    for layer.fast in (False, True):
+        (grad,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+        found.append(torch.autograd.grad(grad.square().sum(), (x, layer.weight)))
+    for a, b in zip(*found, strict=True):
+        assert relative(b, a) < 1e-6
+    layer.double().fast = True  # oneDNN has no float64: the stock kernel
+    assert "_Linear" not in str(layer(x.double() * g.double().sum()).grad_fn)
+
+
+def test_conv_transpose_in_bfloat16() -> None:
+    layer = layers.ConvTranspose(6, 5, 4, 2, padding=1).bfloat16()
+    x = torch.randn(4, 6, 7, 7).bfloat16().requires_grad_()
+    g = torch.randn(4, 5, 14, 14).bfloat16()
+    inputs = (x, *layer.parameters())
+    exact = [a.detach().double().requires_grad_() for a in (x, layer.weight, layer.bias)]
+    y = torch.nn.functional.conv_transpose2d(*exact, stride=2, padding=1)
+    reference = (y, *torch.autograd.grad(y, exact, g.double()))
+    layer.fast = True
+    assert "_ConvTranspose" in str(layer(x).grad_fn)
+    fast = (layer(x), *torch.autograd.grad(layer(x), inputs, g))
+    for a, b in zip(fast, reference, strict=True):
+        assert relative(a.double(), b) < 2**-8  # one rounding to bfloat16
+
+
+@pytest.mark.parametrize(("size", "stride", "padding"), [(4, 2, 1), (3, 1, 0), (5, 3, 2)])
+def test_kernel_gradient(size: int, stride: int, padding: int) -> None:
+    x = torch.randn(2, 3, 6, 5, dtype=torch.float64)
+    weight = torch.randn(3, 4, size, size, dtype=torch.float64, requires_grad=True)
+    y = torch.nn.functional.conv_transpose2d(x, weight, None, stride, padding)
+    g = torch.randn_like(y)
+    (reference,) = torch.autograd.grad(y, weight, g)
+    assert relative(layers._kernel_gradient(g, x, size, stride, padding), reference) < 1e-14
+
+
 def test_only_a_training_state_asks_for_them() -> None:
     for network in (Discriminator(), Generator()):
         switches = [m for m in network.modules() if hasattr(m, "fast")]
-        assert len(switches) == 1
-        assert not switches[0].fast
+        assert switches
+        assert not any(m.fast for m in switches)
         layers.prefer_speed(network)
-        assert switches[0].fast
+        assert all(m.fast for m in switches)
