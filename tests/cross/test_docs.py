@@ -50,13 +50,19 @@ def sections(text: str) -> list[tuple[str, str, str]]:
 
 
 def facts(body: str) -> dict[str, Counter[str]]:
-    """What must not depend on the language: commands, code in the text, pictures, figures."""
+    """What must not depend on the language: commands, code in the text, pictures, figures.
+
+    Of a generated block only its name: test_code_and_figures_are_those_of_the_files has the rest.
+    """
+    blocks = [block["name"] for block in readme.BLOCK.finditer(body)]
+    body = readme.BLOCK.sub("", body)
     prose = without_code(body)
     code = [re.sub(r" +# .*", "", block[2]) for block in FENCE.finditer(body)]
     lines = [line for block in code for line in block.splitlines() if line]
     inline = re.findall(r"`([^`\n]+)`", prose)
     figures = FIGURE.findall(re.sub(r"`[^`\n]+`|\]\([^)]+\)", " ", prose))
     return {
+        "generated block": Counter(blocks),
         "line of code": Counter(lines),
         "code in the text": Counter(inline),
         "picture": Counter(PICTURE.findall(prose)),
@@ -177,6 +183,7 @@ def test_both_readmes_say_the_same() -> None:
     [
         ("\n## How fast\n", "\n### How fast\n", "headings part: ### 'How fast'"),
         ("\n## How fast\n", "\n", "section 'How it is built': README.zh-CN.md adds"),
+        ("<!-- begin step", "<!-- begin stem", "adds the generated block step"),
         ("make test\n", "make tests\n", "lacks the line of code make tests"),
         ("1,953 iterations", "1,954 iterations", "lacks the figure 1,954"),
         ("docs/images/digits.png", "docs/images/digit.png", "lacks the picture docs/images/digit"),
