@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as serialize
 
 from common import architecture
 from common.config import Config, UserError, from_json, to_json
@@ -94,6 +92,8 @@ def save(
         "config": json.dumps(to_json(config), sort_keys=True),
         "versions": json.dumps(versions, sort_keys=True),
     }
+    from safetensors.numpy import save as serialize  # a state can be made and used without it
+
     contiguous = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in arrays.items()}
     write_atomically(path, serialize(contiguous, metadata))
 
@@ -122,6 +122,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def load(path: Path) -> Checkpoint:
     """Read and check a checkpoint file. Raises CheckpointError naming file and fault."""
+    from safetensors import SafetensorError
+
     try:
         return _load(path)
     except (CheckpointError, UserError) as error:
@@ -146,6 +148,8 @@ def load(path: Path) -> Checkpoint:
 
 
 def _load(path: Path) -> Checkpoint:
+    from safetensors import safe_open
+
     if path.is_dir():
         raise CheckpointError("it is a folder, not a file")
     with safe_open(path, framework="numpy") as file:

@@ -17,7 +17,6 @@ import platform
 import statistics
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +28,7 @@ from common.config import Config, Device, Precision, UserError
 from common.run import git_commit, processor
 from compare import engines, limits
 from compare.engines import Engine
+from compare.timing import Timed, quartiles
 
 FRAMEWORKS = ("torch", "tensorflow", "jax")
 BASELINES = {
@@ -72,74 +72,10 @@ class BenchArguments:
     """The figures with hardware, versions, commit and command; the plot lies beside it."""
 
     growth: bool = False
-    """Measure the cost of an image against batch and data set size instead (compare/growth.py)."""
+    """Instead: what an image costs as batches and data sets grow; its flags: --growth --help."""
 
 
-# ------------------------------------------------------------------ processes
-
-
-class Timed:
-    """A process that serves timed turns (compare/timing.py)."""
-
-    def __init__(self, name: str, engine: Engine, module: str, task: dict[str, Any]) -> None:
-        self.name = name
-        began = time.perf_counter()
-        self.process = engines.start(engine, module, json.dumps(task))
-        try:
-            first = self._answer()
-        except BaseException:
-            self.close()
-            raise
-        self.start_seconds = time.perf_counter() - began
-        self.first_seconds: float = first["first_seconds"]
-        self.on_cpu = "cpu" in first["device"].lower()  # each framework has its own word
-        self.seconds: list[float] = []
-        self.memory: dict[str, float | None] = {}
-
-    def _answer(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            _, err = self.process.communicate()
-            tail = " | ".join(err.strip().splitlines()[-1:])
-            raise UserError(f"The process of {self.name} ended early: {tail}")
-        return json.loads(line)
-
-    def turn(self, warm: int, steps: int) -> None:
-        """`warm` iterations, then `steps` timed ones."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"warm": warm, "steps": steps}) + "\n")
-        self.process.stdin.flush()
-        answer = self._answer()
-        self.seconds.append(answer.pop("seconds"))
-        self.memory = answer
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-    def figures(self, batch_size: int) -> dict[str, Any]:
-        """Times in ms and seconds, memory in MiB."""
-        ms = [1000 * s for s in self.seconds]
-        low, median, high = quartiles(ms)
-        return {
-            "ms": median,
-            "ms_quartiles": [low, high],
-            "ms_all": ms,
-            "images_per_second": 1000 * batch_size / median,
-            "start_seconds": self.start_seconds,
-            # Of the first step, what a later one does not need: tracing, compiling, allocating.
-            "compile_seconds": max(0.0, self.first_seconds - median / 1000),
-            **self.memory,
-        }
-
-
-def quartiles(values: list[float]) -> tuple[float, float, float]:
-    """25, 50 and 75 per cent of the values lie below; one value is all three."""
-    if len(values) == 1:
-        return values[0], values[0], values[0]
-    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return low, median, high
+# ------------------------------------------------------------------ pairs
 
 
 def baseline_of(engine: Engine, base: Config) -> Timed:
@@ -473,6 +409,11 @@ def plot(record: dict[str, Any], path: Path) -> None:
 
 
 def main() -> None:
+    if "--growth" in sys.argv[1:]:
+        from compare import growth  # which builds on this module
+
+        growth.main([word for word in sys.argv[1:] if word != "--growth"])
+        return
     try:
         arguments, _ = config.parse(
             BenchArguments,

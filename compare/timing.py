@@ -1,7 +1,8 @@
 """Timed steps of one backend, in a process of its own: `python -m compare.timing JSON`.
 
 The process answers each line on its standard input, a JSON object, with one on its standard output.
-The baselines (compare/baselines/) serve the same way.
+The baselines (compare/baselines/) serve the same way; Timed is who asks. Neither needs more than
+numpy where the task says `"random_images": true`.
 """
 
 from __future__ import annotations
@@ -9,16 +10,20 @@ from __future__ import annotations
 import importlib
 import json
 import resource
+import statistics
 import sys
 import time
 from collections.abc import Callable
+from math import prod
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common import batches
-from common.config import Config, from_json
+from common import architecture, batches
+from common.config import Config, UserError, from_json
+from compare import engines
+from compare.engines import Engine
 
 T = TypeVar("T")
 
@@ -85,9 +90,27 @@ def gpu_memory() -> float | None:
     return None
 
 
-def mnist(config: Config) -> batches.Dataset:
-    """The training images of a Config."""
-    from common import datasets  # here, so that a bare machine can time random images without it
+class RandomImages:
+    """Images of noise, made anew for each batch; a step takes as long on them as on digits."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, config: Config) -> None:
+        image = architecture.get(config.architecture, config.noise_size).image_shape
+        self.shape = (config.train_images, *image)
+
+    def gather(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """(n,) int64 -> (n, H, W, C) uint8."""
+        count = len(indices) * prod(self.shape[1:])
+        values = batches.words(0, batches.NOISE, int(indices[0]), -(-count // 8)).view(np.uint8)
+        return values[:count].reshape(len(indices), *self.shape[1:])
+
+
+def images_of(task: dict[str, Any], config: Config) -> batches.Dataset:
+    """The training images of a Config, or random ones if the task says so."""
+    if task.get("random_images"):
+        return RandomImages(config)
+    from common import datasets  # here, so that a bare machine can do without what it needs
 
     return datasets.load(config, say=lambda line: print(line, file=sys.stderr))
 
@@ -108,10 +131,77 @@ def backend(
     return prepare, lambda data: steps.train_chunk(state, *data), str(state.device)
 
 
+# ------------------------------------------------------------------ the other end
+
+
+class Timed:
+    """A process that serves timed turns (compare/timing.py)."""
+
+    def __init__(self, name: str, engine: Engine, module: str, task: dict[str, Any]) -> None:
+        self.name = name
+        began = time.perf_counter()
+        self.process = engines.start(engine, module, json.dumps(task))
+        try:
+            first = self._answer()
+        except BaseException:
+            self.close()
+            raise
+        self.start_seconds = time.perf_counter() - began
+        self.first_seconds: float = first["first_seconds"]
+        self.on_cpu = "cpu" in first["device"].lower()  # each framework has its own word
+        self.seconds: list[float] = []
+        self.memory: dict[str, float | None] = {}
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            _, err = self.process.communicate()
+            tail = " | ".join(err.strip().splitlines()[-1:])
+            raise UserError(f"The process of {self.name} ended early: {tail}")
+        return json.loads(line)
+
+    def turn(self, warm: int, steps: int) -> None:
+        """`warm` iterations, then `steps` timed ones."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"warm": warm, "steps": steps}) + "\n")
+        self.process.stdin.flush()
+        answer = self._answer()
+        self.seconds.append(answer.pop("seconds"))
+        self.memory = answer
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def figures(self, batch_size: int) -> dict[str, Any]:
+        """Times in ms and seconds, memory in MiB."""
+        ms = [1000 * s for s in self.seconds]
+        low, median, high = quartiles(ms)
+        return {
+            "ms": median,
+            "ms_quartiles": [low, high],
+            "ms_all": ms,
+            "images_per_second": 1000 * batch_size / median,
+            "start_seconds": self.start_seconds,
+            # Of the first step, what a later one does not need: tracing, compiling, allocating.
+            "compile_seconds": max(0.0, self.first_seconds - median / 1000),
+            **self.memory,
+        }
+
+
+def quartiles(values: list[float]) -> tuple[float, float, float]:
+    """25, 50 and 75 per cent of the values lie below; one value is all three."""
+    if len(values) == 1:
+        return values[0], values[0], values[0]
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, median, high
+
+
 def main() -> None:
     task = json.loads(sys.argv[1])
     config = from_json(task["config"])
-    serve(*backend(task["package"], config, mnist(config)))
+    serve(*backend(task["package"], config, images_of(task, config)))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import numpy as np
 
 from common.config import Config, from_json
 from common.quiet import quiet
-from compare.timing import Stream, mnist, serve
+from compare.timing import Stream, images_of, serve
 
 Images = np.ndarray  # float32 (N, 28, 28, 1) in [-1, 1]
 
@@ -200,7 +200,8 @@ def looped(config: Config) -> Callable[[Images], object]:
 
 
 def main() -> None:
-    config = from_json(json.loads(sys.argv[1])["config"])
+    task = json.loads(sys.argv[1])
+    config = from_json(task["config"])
     if config.device == "cpu":  # before an engine is imported
         os.environ |= {"KERAS_TORCH_DEVICE": "cpu", "JAX_PLATFORMS": "cpu"}
     with quiet():
@@ -211,7 +212,7 @@ def main() -> None:
 
             tf.config.set_visible_devices([], "GPU")
         work = (looped if keras.backend.backend() == "jax" else fitted)(config)
-    stream = Stream(config, mnist(config))
+    stream = Stream(config, images_of(task, config))
 
     def prepare(count: int) -> Any:
         images, _ = stream.next(count)

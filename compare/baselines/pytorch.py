@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.config import Config, from_json
-from compare.timing import Stream, mnist, serve
+from compare.timing import Stream, images_of, serve
 
 
 def networks(noise_size: int) -> tuple[nn.Module, nn.Module]:
@@ -77,8 +77,9 @@ def floats(images: np.ndarray) -> list[Tensor]:
 
 
 def main() -> None:
-    config = from_json(json.loads(sys.argv[1])["config"])
-    stream = Stream(config, mnist(config))
+    task = json.loads(sys.argv[1])
+    config = from_json(task["config"])
+    stream = Stream(config, images_of(task, config))
     serve(lambda count: floats(stream.next(count)[0]), loop(config))
 
 

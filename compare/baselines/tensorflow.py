@@ -14,7 +14,7 @@ from typing import Any
 
 from common.config import Config, from_json
 from common.quiet import quiet
-from compare.timing import Stream, mnist, serve
+from compare.timing import Stream, images_of, serve
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 with quiet():
@@ -45,7 +45,8 @@ def networks(noise_size: int) -> tuple[Any, Any]:
 
 
 def main() -> None:
-    config: Config = from_json(json.loads(sys.argv[1])["config"])
+    task = json.loads(sys.argv[1])
+    config: Config = from_json(task["config"])
     if config.device == "cpu":
         tf.config.set_visible_devices([], "GPU")
     D, G = networks(config.noise_size)
@@ -68,7 +69,7 @@ def main() -> None:
         g_optimizer.apply_gradients(zip(g_gradients, G.trainable_variables, strict=True))
         d_optimizer.apply_gradients(zip(d_gradients, D.trainable_variables, strict=True))
 
-    stream = Stream(config, mnist(config))
+    stream = Stream(config, images_of(task, config))
 
     def prepare(count: int) -> list[tf.Tensor]:
         return [tf.cast(images, tf.float32) / 127.5 - 1 for images in stream.next(count)[0]]
