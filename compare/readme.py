@@ -107,6 +107,19 @@ def bench_block(record: dict[str, Any]) -> str:
     return f"{bench.table(record['rows'])}\n\n{bench.summary(record)} Command: `{command(record)}`."
 
 
+def traps_block(record: dict[str, Any]) -> str:
+    """The catalogue of porting traps: what goes wrong, by how much, and what to write instead."""
+    lines = ["| trap | error, and ours | PyTorch | TensorFlow | Keras |", "|" + "---|" * 5]
+    for row in record["rows"]:
+        naive, ours = row["naive"], f"{row['ours']:.0e}" if row["ours"] else "0"
+        if not isinstance(naive, str):  # a string is the name of what is raised
+            naive = f"{naive:.1e} ({row['error_of']})"
+        cells = [f"**{row['name']}**: {row['wrong']}", f"{naive}; {ours}"]
+        cells += [row["pytorch"], row["tensorflow"], row["keras"]]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + f"\n\nMeasured on {record['processor']} with `{command(record)}`."
+
+
 def command(record: dict[str, Any]) -> str:
     """The command that measured a record."""
     return " ".join(record["command"])
@@ -124,6 +137,7 @@ BLOCKS = {
     "step": lambda: excerpt("*_impl/step.py", ["train_step"]),
     "parity": lambda: parity_block(figures("parity")),
     "bench": lambda: bench_block(figures("bench")),
+    "traps": lambda: traps_block(figures("traps")),
 }
 
 # Cells of the tables above, and the words around their commands, as README.zh-CN.md has them.
@@ -147,6 +161,8 @@ CHINESE = {
     "start to first step": "启动到第一步",
     "of it compiling": "其中编译",
     "peak memory": "内存峰值",
+    "trap": "陷阱",
+    "error, and ours": "误差；我们的误差",
 }
 # The sentences below the tables, as patterns and what takes their place.
 SENTENCES = {
