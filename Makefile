@@ -3,6 +3,9 @@
 
 PYTHON ?= python3
 ARGS ?=
+SEEDS ?= 5
+ENGINES ?=
+RECIPE ?= published
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
@@ -19,9 +22,9 @@ KERAS_EXTRAS = $(or $(KERAS_EXTRAS_$(KERAS_BACKEND)),$(error KERAS_BACKEND is te
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-pytorch setup-tensorflow setup-keras train-pytorch train-tensorflow \
+.PHONY: help setup setup-pytorch setup-tensorflow setup-keras setup-quality train-pytorch train-tensorflow \
 	train-keras data sample-pytorch sample-tensorflow sample-keras test test-slow lint format \
-	parity bench readme constraints clean
+	parity bench quality readme constraints clean
 
 help: ## print this list
 	@echo "make TARGET [ARGS=\"--flag value ...\"]   (flags: make train-pytorch ARGS=--help)"
@@ -42,7 +45,8 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
 setup-pytorch: $(VENV)/.installed-pytorch ## make .venv with what PyTorch needs
 setup-tensorflow: $(VENV)/.installed-$(TENSORFLOW) ## make .venv with what TensorFlow needs
 setup-keras: $(VENV)/.installed-$(KERAS_EXTRAS) ## make .venv with what Keras needs (KERAS_BACKEND=tensorflow|torch|jax)
-setup: setup-pytorch setup-tensorflow setup-keras $(VENV)/.installed-keras-jax $(VENV)/.installed-dev ## make .venv with everything
+setup-quality: $(VENV)/.installed-quality ## make .venv with what scoring needs, besides a backend
+setup: setup-pytorch setup-tensorflow setup-keras setup-quality $(VENV)/.installed-keras-jax $(VENV)/.installed-dev ## make .venv with everything
 
 data: | $(BIN)/python ## fetch and verify MNIST (training does it by itself)
 	@$(PIP) --editable .
@@ -72,6 +76,9 @@ sample-keras: setup-keras ## the same with Keras, from any backend's run
 
 parity: setup ## the long parity ladder over every pair of backends: table, plot, JSON
 	@$(RUN) compare.parity $(ARGS)
+
+quality: setup ## train what is missing, score it, write the bands: SEEDS=5 ENGINES=pytorch,keras RECIPE=published
+	@$(RUN) compare.bands --seeds $(SEEDS) $(if $(ENGINES),--engines $(ENGINES)) --recipe $(RECIPE) $(ARGS)
 
 readme: setup-pytorch ## fill README.md from the sources and docs/figures
 	@$(RUN) compare.readme

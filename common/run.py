@@ -283,10 +283,10 @@ class Run:
     def _resume_clock(self, source: Path) -> None:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
             result = json.loads((source / "result.json").read_text())
-            self._watch.restore(result.get("watch"))
             if result["step"] == self.step and result["images_per_second"]:
                 self._seconds = float(result["seconds"])
                 self._timed_images = round(self._seconds * float(result["images_per_second"]))
+            self._watch.restore(result["watch"])
 
     # -------------------------------------------------------------- while it trains
 

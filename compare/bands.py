@@ -1,0 +1,318 @@
+"""Quality over seeds: `python -m compare.bands`, which `make quality` runs.
+
+Trains what is missing, scores every run, and writes mean, spread, share of failed runs and an
+equivalence test between engines to docs/figures/quality.json. No run is dropped: one that ended
+early counts as failed and is scored by its last checkpoint, if it has one.
+
+Fixed before any run was scored:
+
+- a run failed if it did not reach its last step, if some digit makes up less than 1% of its
+  samples, or if fewer than half of them are confident digits;
+- two engines are equivalent if their geometric mean Fréchet distances differ by less than a factor
+  of 1.5, at the 5% level (two one-sided tests).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from common import config
+from common.checkpoint import FILE_NAME as CHECKPOINT
+from common.checkpoint import write_atomically
+from common.config import Config, UserError
+from common.run import git_commit, processor
+from compare import engines, evaluate
+from compare.engines import Engine
+from compare.evaluate import COUNT, EXTRACTOR_SHA256, MEASURES, Judge
+
+MARGIN = 1.5  # a factor between two engines' geometric mean Fréchet distances
+LEVEL = 0.05  # of the equivalence test
+RAREST = 0.01  # share of samples below which a digit counts as lost
+CONFIDENT = 0.5  # share of confident digits below which a run shows no digits
+SAMPLE_SEED = 1
+
+
+@dataclass(frozen=True)
+class BandArguments:
+    """Which runs to train and score."""
+
+    engines: str = engines.DEFAULT
+    """Names separated by commas: pytorch, tensorflow, keras, keras-torch, keras-jax."""
+
+    seeds: str = "5"
+    """How many seeds, from 0 on: one number for all engines, or one for each (5,3,3)."""
+
+    recipe: Literal["published"] = "published"
+    """The training recipe."""
+
+    data_dir: str = "data"
+    """Folder of the data set."""
+
+    runs_dir: str = "runs"
+    """Folder of the run directories; finished ones are not run again."""
+
+    out: str = "docs/figures/quality.json"
+    """The figures; rows of other recipes in this file stay."""
+
+
+# ------------------------------------------------------------------ runs
+
+
+def directory(runs_dir: str, engine: Engine, recipe: str, seed: int) -> Path:
+    """Where a run lies: as training names it by default, with the recipe if it is another."""
+    name = engine.name if recipe == Config().recipe else f"{engine.name}-{recipe}"
+    return Path(runs_dir) / f"{name}-mnist-seed{seed}"
+
+
+def finished(run: Path) -> bool:
+    """Has the run done its last step?"""
+    try:
+        return bool(json.loads((run / "result.json").read_text())["finished"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def train(engine: Engine, settings: Config, run: Path) -> bool:
+    """Train a run to its end, or go on with it. False if the training itself broke down."""
+    if finished(run):
+        return True
+    module = f"{engine.package}.train"
+    if (run / CHECKPOINT).exists():
+        arguments = ["--resume", run, "--data-dir", settings.data_dir]
+    else:
+        arguments = ["--seed", settings.seed, "--recipe", settings.recipe]
+        arguments += ["--data-dir", settings.data_dir, "--out", run, "--overwrite"]
+    print(f"training {run} ...", flush=True)
+    process = engines.start(engine, module, *arguments)
+    _, err = process.communicate()
+    if process.returncode == 1 and "error:" in err:  # the losses are not finite
+        print(err.strip(), flush=True)
+        return False
+    if process.returncode:
+        raise UserError(f"Training {run} ended with {process.returncode}: {err.strip()[-300:]}")
+    return True
+
+
+def check_settings(run: Path, settings: Config) -> None:
+    """Raise UserError if a run was trained with other settings than its name says."""
+    found = config.from_json(json.loads((run / "config.json").read_text()))
+    if config.config_hash_text(found) != config.config_hash_text(settings):
+        raise UserError(
+            f"{run} was trained with other settings than recipe {settings.recipe} and seed "
+            f"{settings.seed}; move it away, or choose another --runs-dir."
+        )
+    if config.total_steps(found) < config.total_steps(settings):
+        raise UserError(
+            f"{run} stops at step {config.total_steps(found)} of {config.total_steps(settings)}; "
+            "finish it with --resume and --epochs, or move it away."
+        )
+
+
+def score(run: Path, engine: Engine, judge: Judge) -> dict[str, Any]:
+    """A run's scores: those in its quality.json if they are of this checkpoint and this measure."""
+    subject = evaluate.subject(str(run), engine.name)
+    try:
+        record = json.loads((run / evaluate.FILE_NAME).read_text())
+        samples = {"count": COUNT, "seed": SAMPLE_SEED, "engine": engine.name}
+        if (
+            record["format"] == evaluate.FORMAT
+            and record["checkpoint"] == (subject.facts or {})["checkpoint"]
+            and record["extractor"]["sha256"] == EXTRACTOR_SHA256
+            and record["samples"] == samples
+        ):
+            return record
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    print(f"scoring {run} ...", flush=True)
+    return evaluate.evaluate(subject, judge, COUNT, SAMPLE_SEED)
+
+
+def failed(complete: bool, measures: dict[str, float] | None) -> bool:
+    """The criterion above."""
+    if not complete or measures is None:
+        return True
+    return measures["rarest_class"] < RAREST or measures["confident"] < CONFIDENT
+
+
+# ------------------------------------------------------------------ statistics
+
+
+def equivalence(a: list[float], b: list[float], margin: float = MARGIN) -> dict[str, float] | None:
+    """Two one-sided Welch tests on logarithms (Schuirmann 1987): p of "they differ by the margin".
+
+    With d the difference of mean logs and s its standard error (Welch 1947), p is the larger of
+    P(T > (log margin + d) / s) and P(T > (log margin - d) / s). a, b: positive values, one a run.
+    None for fewer than two runs a side.
+    """
+    if min(len(a), len(b)) < 2:
+        return None
+    x, y = np.log(a), np.log(b)
+    vx, vy = x.var(ddof=1) / len(x), y.var(ddof=1) / len(y)
+    difference, error = float(x.mean() - y.mean()), math.sqrt(vx + vy)
+    if error == 0:
+        return {"ratio": math.exp(difference), "p": float(abs(difference) >= math.log(margin))}
+    degrees = (vx + vy) ** 2 / (vx**2 / (len(x) - 1) + vy**2 / (len(y) - 1))
+    nearest = (math.log(margin) - abs(difference)) / error
+    return {"ratio": math.exp(difference), "p": student_tail(nearest, float(degrees))}
+
+
+def student_tail(t: float, degrees: float) -> float:
+    """P(T > t) of Student's distribution: its density integrated, with x = sqrt(n) tan(u)."""
+    if t < 0:
+        return 1 - student_tail(-t, degrees)
+    log_norm = math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2) - 0.5 * math.log(math.pi)
+    u = np.linspace(math.atan(t / math.sqrt(degrees)), math.pi / 2, 20_001)
+    return float(np.trapezoid(np.cos(u).clip(0) ** (degrees - 1), u) * math.exp(log_norm))
+
+
+def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """One recipe and engine: every run's scores, their mean and spread, the share that failed."""
+    scored = [run["measures"] for run in runs if run["measures"] is not None]
+    mean, spread = evaluate.band(scored) if scored else (None, None)
+    return {
+        "mean": mean,
+        "spread": spread,
+        "failed": sum(run["failed"] for run in runs) / len(runs),
+        "runs": runs,
+    }
+
+
+def compare(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The equivalence test of every two engines with the same recipe."""
+    found = []
+    for a, b in itertools.combinations(rows, 2):
+        if a["recipe"] != b["recipe"]:
+            continue
+        one, other = (
+            [r["measures"]["frechet_distance"] for r in row["runs"] if r["measures"]]
+            for row in (a, b)
+        )
+        test = equivalence(one, other)
+        if test is not None:
+            pair = [a["engine"], b["engine"]]
+            found.append({"recipe": a["recipe"], "pair": pair, **test, "below": test["p"] < LEVEL})
+    return found
+
+
+# ------------------------------------------------------------------ what is printed
+
+
+def table(record: dict[str, Any]) -> str:
+    """The record as Markdown: the floor, then every recipe and engine; then the tests."""
+    heads = ["", "runs", "failed", *(title for title, _ in MEASURES.values())]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+
+    def add(name: str, runs: str, share: str, mean: Any, spread: Any) -> None:
+        cells = evaluate.cells(mean, spread) if mean else ["-"] * len(MEASURES)
+        lines.append(f"| {' | '.join([name, runs, share, *cells])} |")
+
+    add("real digits, held out", "", "", record["floor"], None)
+    for row in record["rows"]:
+        name = f"{row['recipe']}, {row['engine']}"
+        add(name, str(len(row["runs"])), f"{row['failed']:.0%}", row["mean"], row["spread"])
+    for test in record["equivalence"]:
+        verdict = "equivalent" if test["below"] else "not shown to be equivalent"
+        lines.append(
+            f"{'' if lines[-1].startswith('- ') else chr(10)}- {test['recipe']}, "
+            f"{' to '.join(test['pair'])}: ratio of the geometric mean Fréchet distances "
+            f"{test['ratio']:.2f}, {verdict} within a factor of {record['margin']} "
+            f"(p = {test['p']:.2g})"
+        )
+    return "\n".join(lines)
+
+
+def summary(record: dict[str, Any]) -> str:
+    """What the table rests on, in one sentence."""
+    return (
+        f"{record['samples']['count']} samples of each run against "
+        f"{record['reference']['count']} test digits; mean ± standard deviation over seeds; "
+        f"extractor {record['extractor']['sha256'][:12]}, "
+        f"{100 * record['extractor']['test_accuracy']:.2f}% accurate."
+    )
+
+
+def other_rows(out: Path, recipe: str) -> list[dict[str, Any]]:
+    """Rows of other recipes in an earlier record of the same measure."""
+    try:
+        record = json.loads(out.read_text())
+        if record["extractor"]["sha256"] == EXTRACTOR_SHA256:
+            return [row for row in record["rows"] if row["recipe"] != recipe]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return []
+
+
+def seed_counts(text: str, count: int) -> list[int]:
+    """`5` or `5,3,3` -> one number for each of `count` engines, or UserError."""
+    parts = text.split(",")
+    fits = len(parts) in (1, count)
+    if fits and all(part.isdecimal() and 1 <= int(part) <= 1000 for part in parts):
+        return [int(part) for part in parts] * (count // len(parts))
+    raise UserError(
+        f"--seeds takes a whole number from 1 to 1000, or one for each of the {count} engines "
+        f"separated by commas, not {text!r}."
+    )
+
+
+def main() -> None:
+    try:
+        arguments, _ = config.parse(
+            BandArguments,
+            sys.argv[1:],
+            prog="python -m compare.bands",
+            description="Train what is missing, score every run, and write the bands over seeds.",
+        )
+        chosen = engines.choose(arguments.engines)
+        counts = seed_counts(arguments.seeds, len(chosen))
+        judge = Judge(arguments.data_dir)
+        rows = other_rows(Path(arguments.out), arguments.recipe)
+        for engine, count in zip(chosen, counts, strict=True):
+            runs = []
+            for seed in range(count):
+                settings = Config(seed=seed, recipe=arguments.recipe, data_dir=arguments.data_dir)
+                run = directory(arguments.runs_dir, engine, arguments.recipe, seed)
+                complete = train(engine, settings, run)
+                check_settings(run, settings)
+                scores = score(run, engine, judge) if (run / CHECKPOINT).exists() else None
+                measures = scores["measures"] if scores else None
+                runs.append(
+                    {
+                        "seed": seed,
+                        "finished": complete,
+                        "failed": failed(complete, measures),
+                        "measures": measures,
+                    }
+                )
+            rows.append({"recipe": arguments.recipe, "engine": engine.name, **summarize(runs)})
+    except UserError as error:
+        config.fail(error)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    record = {
+        "command": ["python", "-m", "compare.bands", *sys.argv[1:]],
+        "commit": git_commit(),
+        "processor": processor(),
+        "samples": {"count": COUNT, "seed": SAMPLE_SEED},
+        "reference": {"name": "MNIST test digits", "count": COUNT},
+        "extractor": {"sha256": EXTRACTOR_SHA256, "test_accuracy": judge.extractor.test_accuracy},
+        "margin": MARGIN,
+        "level": LEVEL,
+        "floor": judge.floor(COUNT),
+        "rows": rows,
+        "equivalence": compare(rows),
+    }
+    out = Path(arguments.out)
+    write_atomically(out, (json.dumps(record, indent=2) + "\n").encode())
+    print(f"{table(record)}\n\n{summary(record)} -> {out}")
+
+
+if __name__ == "__main__":
+    main()

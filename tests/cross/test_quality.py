@@ -1,0 +1,382 @@
+"""The quality measures: each against a second implementation, then what they must notice.
+
+Last the command, on files and on a real run.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.spatial
+import scipy.stats
+
+from common import datasets
+from common.config import UserError
+from compare import bands, evaluate, quality
+
+COUNT = 1500
+
+
+def normal(seed: int, rows: int, columns: int = 24) -> np.ndarray:
+    """Correlated values with a mean, float32."""
+    generator = np.random.Generator(np.random.Philox(seed))
+    mixing = generator.normal(size=(columns, columns)) / 5
+    return (generator.normal(size=(rows, columns)) @ mixing + generator.normal()).astype("f4")
+
+
+A, B = normal(0, 700), normal(1, 900)
+
+
+# ------------------------------------------------------------------ second implementations
+
+
+def test_frechet_distance_against_scipy() -> None:
+    (m1, c1), (m2, c2) = ((x.mean(0), np.cov(x, rowvar=False)) for x in (A.astype(float), B))
+    root = scipy.linalg.sqrtm(c1 @ c2).real
+    wanted = np.sum((m1 - m2) ** 2) + np.trace(c1 + c2 - 2 * root)
+    assert quality.frechet_distance(A, B) == pytest.approx(wanted, rel=1e-5)
+    assert quality.frechet_distance(B, A) == pytest.approx(quality.frechet_distance(A, B), rel=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save:UserWarning")
+def test_frechet_and_kernel_distance_against_torchmetrics() -> None:
+    import torch
+    from torchmetrics.image.fid import FrechetInceptionDistance
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    class Identity(torch.nn.Module):
+        num_features = A.shape[1]
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.double()
+
+    a, b = torch.from_numpy(A).double(), torch.from_numpy(B[: len(A)]).double()
+    frechet = FrechetInceptionDistance(feature=Identity()).set_dtype(torch.float64)
+    kernel = KernelInceptionDistance(feature=Identity(), subsets=1, subset_size=len(A))
+    for metric in (frechet, kernel):
+        metric.update(a, real=True)
+        metric.update(b, real=False)
+    ours = quality.frechet_distance(A, B[: len(A)])
+    assert ours == pytest.approx(frechet.compute().item(), rel=1e-6)
+    ours, spread = quality.kernel_distance(A, B[: len(A)], subsets=1)
+    assert ours == pytest.approx(kernel.compute()[0].item(), rel=1e-5)
+    assert spread == 0
+
+
+def test_kernel_distance_over_subsets() -> None:
+    parts = [quality.kernel_distance(A[i::7], B[i::7], subsets=1)[0] for i in range(7)]
+    mean, spread = quality.kernel_distance(A, B, subsets=7)
+    assert mean == pytest.approx(np.mean(parts), rel=1e-12)
+    assert spread == pytest.approx(np.std(parts, ddof=1), rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.5])  # too little variety, too much
+def test_precision_and_recall_against_prdc(scale: float) -> None:
+    from prdc import compute_prdc
+
+    real, fake = np.split(normal(2, 2400, 6), 2)
+    fake = real.mean(0) + np.float32(scale) * (fake - real.mean(0)) + np.float32(0.1)
+    found = quality.precision_recall(fake, real)
+    wanted = compute_prdc(real, fake, nearest_k=quality.NEIGHBOURS)
+    # Rows at the very edge may fall to either side in float32.
+    assert found[0] == pytest.approx(wanted["precision"], abs=1.5 / len(fake))
+    assert found[1] == pytest.approx(wanted["recall"], abs=1.5 / len(real))
+    assert (found[0] > found[1]) == (scale < 1)
+
+
+def test_nearest_distances_against_all_pairs() -> None:
+    wanted = scipy.spatial.distance.cdist(A, B)
+    np.testing.assert_allclose(quality.nearest_distances(A, B), wanted.min(1), rtol=1e-5)
+    among = scipy.spatial.distance.cdist(A, A)
+    np.fill_diagonal(among, np.inf)
+    np.testing.assert_allclose(quality.nearest_distances(A), among.min(1), rtol=1e-5)
+    assert quality.nearest_distances(B[5:9], B).tolist() == [0.0] * 4  # copies, exactly
+
+
+def test_class_divergence_against_scipy() -> None:
+    counts, wanted = np.array([5, 0, 15, 30]), np.array([10, 10, 20, 10])
+    ours = quality.class_divergence(counts, wanted)
+    assert ours == pytest.approx(scipy.stats.entropy(counts, wanted), rel=1e-12)
+    assert quality.class_divergence(wanted, wanted) == 0
+    assert quality.class_counts(np.eye(4)[[0, 2, 2, 3]]).tolist() == [1, 0, 2, 1]
+
+
+@pytest.mark.parametrize("t", [-3.0, -0.4, 0.0, 0.7, 2.0, 6.0])
+@pytest.mark.parametrize("degrees", [1.0, 2.7, 6.0, 40.0])
+def test_student_tail_against_scipy(t: float, degrees: float) -> None:
+    wanted = scipy.stats.t.sf(t, degrees)
+    assert bands.student_tail(t, degrees) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_equivalence_against_two_welch_tests() -> None:
+    a, b = [3.1, 2.8, 3.4, 3.0, 3.3], [3.5, 2.9, 3.2]
+    x, y, log = np.log(a), np.log(b), math.log(1.5)
+    lower = scipy.stats.ttest_ind(x + log, y, equal_var=False, alternative="greater").pvalue
+    upper = scipy.stats.ttest_ind(x - log, y, equal_var=False, alternative="less").pvalue
+    found = bands.equivalence(a, b)
+    assert found is not None
+    assert found["p"] == pytest.approx(max(lower, upper), rel=1e-6)
+    assert found["ratio"] == pytest.approx(np.exp(x.mean() - y.mean()), rel=1e-12)
+    assert bands.equivalence(a, [v * 1.5 for v in a])["p"] == pytest.approx(0.5)  # type: ignore[index]
+    assert bands.equivalence([1.0], a) is None
+
+
+# ------------------------------------------------------------------ what they must notice
+
+
+@pytest.fixture(scope="module")
+def extractor() -> evaluate.Extractor:
+    return evaluate.Extractor()
+
+
+@pytest.fixture(scope="module")
+def digits(data_dir: str) -> np.ndarray:
+    """Test digits, (N, 28, 28) uint8; the first COUNT are the images, the others the reference."""
+    return datasets.mnist_images(data_dir, "t10k")[: 2 * COUNT, ..., 0]
+
+
+@pytest.fixture(scope="module")
+def real(extractor: evaluate.Extractor, digits: np.ndarray) -> quality.Features:
+    return extractor(digits[COUNT:])
+
+
+def scores(
+    images: np.ndarray, extractor: evaluate.Extractor, real: quality.Features
+) -> dict[str, float]:
+    return quality.measures(extractor(images), real, real.pixels)
+
+
+def test_the_shipped_extractor_reads_the_test_digits(
+    extractor: evaluate.Extractor, data_dir: str
+) -> None:
+    images = datasets.mnist_images(data_dir, "t10k")[..., 0]
+    labels = datasets.mnist_labels(data_dir, "t10k")
+    answers = extractor(images).probabilities.argmax(1)
+    accuracy = float((answers == labels).mean())
+    assert accuracy >= 0.993
+    assert accuracy == pytest.approx(extractor.test_accuracy, abs=2e-4)
+
+
+def test_features_have_unit_variance_and_the_probabilities_follow(
+    extractor: evaluate.Extractor, real: quality.Features
+) -> None:
+    assert real.features.shape == (COUNT, extractor.dimension) == (COUNT, 128)
+    assert real.features.dtype == real.pixels.dtype == np.float32
+    assert real.features.var(0).mean() == pytest.approx(1, abs=0.1)
+    np.testing.assert_allclose(real.probabilities.sum(1), 1, rtol=1e-5)
+
+
+def test_a_set_against_itself_and_against_others_like_it(
+    extractor: evaluate.Extractor, digits: np.ndarray, real: quality.Features
+) -> None:
+    same = quality.measures(real, real, real.pixels)
+    assert same["frechet_distance"] == pytest.approx(0, abs=1e-6)
+    assert same["kernel_distance"] <= 0  # unbiased: each image meets itself in the mixed term only
+    assert same["precision"] == same["recall"] == 1
+    assert same["class_kl"] == 0
+    assert same["to_training_median"] == 0
+    assert same["to_samples_median"] > 1
+    other = scores(digits[:COUNT], extractor, real)
+    assert 0 < other["frechet_distance"] < 2
+    assert abs(other["kernel_distance"]) < 4 * other["kernel_distance_spread"]
+    assert min(other["precision"], other["recall"]) > 0.8
+
+
+def noisy(images: np.ndarray, strength: float) -> np.ndarray:
+    generator = np.random.Generator(np.random.Philox(3))
+    values = images + strength * 255 * generator.normal(size=images.shape)
+    return np.rint(values.clip(0, 255)).astype(np.uint8)
+
+
+def blurred(images: np.ndarray, times: float) -> np.ndarray:
+    values = images.astype(np.float64)
+    for _ in range(int(times)):
+        for axis in (1, 2):
+            values = (np.roll(values, 1, axis) + 2 * values + np.roll(values, -1, axis)) / 4
+    return np.rint(values).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("change", "strengths", "falling"),
+    [
+        (noisy, (0, 0.1, 0.2, 0.4), "precision"),
+        # Not precision: what all looks alike lies inside the real set.
+        (blurred, (0, 1, 3, 6), "recall"),
+    ],
+)
+def test_worse_pictures_score_worse(
+    change,
+    strengths,
+    falling: str,
+    extractor: evaluate.Extractor,
+    digits: np.ndarray,
+    real: quality.Features,
+) -> None:
+    found = [scores(change(digits[:COUNT], s), extractor, real) for s in strengths]
+    for name in ("frechet_distance", "kernel_distance"):
+        values = [each[name] for each in found]
+        assert values == sorted(values), name
+    for name in (falling, "confident"):
+        values = [each[name] for each in found]
+        assert values[0] > values[-1], name
+
+
+def test_lost_classes_are_noticed(
+    extractor: evaluate.Extractor, digits: np.ndarray, real: quality.Features, data_dir: str
+) -> None:
+    labels = datasets.mnist_labels(data_dir, "t10k")[:COUNT]
+    found = []
+    for kept in (10, 8, 5, 2):
+        images = digits[:COUNT][labels < kept]
+        found.append(scores(images[np.arange(COUNT) % len(images)], extractor, real))
+    for name in ("frechet_distance", "kernel_distance", "class_kl"):
+        values = [each[name] for each in found]
+        assert values == sorted(values), name
+    assert [each["recall"] for each in found] == sorted((e["recall"] for e in found), reverse=True)
+    assert found[0]["rarest_class"] > 0.05
+    assert found[-1]["rarest_class"] < 0.01
+    assert found[-1]["precision"] > 0.8  # each picture alone is as good as before
+
+
+def test_copies_and_collapse_are_noticed(
+    extractor: evaluate.Extractor, digits: np.ndarray, real: quality.Features
+) -> None:
+    fresh = scores(digits[:COUNT], extractor, real)
+    assert fresh["to_training_low"] > 1
+    copies = quality.measures(extractor(digits[COUNT:]), real, real.pixels)
+    assert copies["to_training_low"] == copies["to_training_median"] == 0
+    one = scores(np.repeat(digits[:1], COUNT, axis=0), extractor, real)
+    assert one["to_samples_median"] == 0
+    assert one["recall"] < 0.01
+    assert all(math.isfinite(value) for value in one.values())
+
+
+# ------------------------------------------------------------------ bands
+
+
+def run_of(frechet: float, **changes: float) -> dict:
+    names = [*evaluate.MEASURES, "kernel_distance_spread"]
+    measures = dict.fromkeys(names, 0.5) | {"frechet_distance": frechet} | changes
+    return {"seed": 0, "finished": True, "failed": False, "measures": measures}
+
+
+def test_a_run_without_samples_stays_in_the_band() -> None:
+    broken = {"seed": 2, "finished": False, "failed": True, "measures": None}
+    row = bands.summarize([run_of(2.0), run_of(4.0), broken])
+    assert row["failed"] == pytest.approx(1 / 3)
+    assert row["mean"]["frechet_distance"] == 3
+    assert row["spread"]["frechet_distance"] == pytest.approx(2**0.5)
+    assert len(row["runs"]) == 3
+    assert bands.summarize([broken])["mean"] is None
+
+
+@pytest.mark.parametrize(
+    ("complete", "changes", "failed"),
+    [(True, {}, False), (False, {}, True), (True, {"rarest_class": 0.009}, True),
+     (True, {"confident": 0.4}, True)],
+)  # fmt: skip
+def test_what_counts_as_failed(complete: bool, changes: dict[str, float], failed: bool) -> None:
+    good = {"rarest_class": 0.08, "confident": 0.9}
+    assert bands.failed(complete, good | changes) is failed
+    assert bands.failed(True, None)
+
+
+def test_the_table_has_the_floor_on_top_and_every_engine() -> None:
+    rows = [
+        {"recipe": "published", "engine": e, **bands.summarize([run_of(x), run_of(1.01 * x)])}
+        for e, x in (("pytorch", 3.0), ("keras", 3.05))
+    ]
+    record = {"floor": run_of(0.5)["measures"], "rows": rows, "margin": 1.5}
+    lines = bands.table(record | {"equivalence": bands.compare(rows)}).splitlines()
+    assert lines[2].startswith("| real digits, held out |")
+    assert lines[3].startswith("| published, pytorch | 2 | 0% | 3.015 ± 0.021 |")
+    assert "pytorch to keras" in lines[-1]
+    assert "0.98, equivalent within a factor of 1.5" in lines[-1]
+
+
+def test_seeds_for_each_engine() -> None:
+    assert bands.seed_counts("5", 3) == [5, 5, 5]
+    assert bands.seed_counts("5,3,3", 3) == [5, 3, 3]
+    for wrong in ("5,3", "0", "-1", "many", "", "5,3,3,"):
+        with pytest.raises(UserError, match="--seeds takes"):
+            bands.seed_counts(wrong, 3)
+
+
+# ------------------------------------------------------------------ the command
+
+
+def refused(command, *arguments: object) -> str:
+    done = command("compare.evaluate", *arguments, status=2)
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def test_mistakes_get_one_sentence(command, tmp_path: Path) -> None:
+    assert "There is no no/such/run" in refused(command, "no/such/run")
+    assert "--count takes a whole number from 129" in refused(command, tmp_path, "--count", 128)
+    assert "has no checkpoint yet" in refused(command, tmp_path)
+    assert "missing" in refused(command)
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.zeros((200, 28, 28), np.float32), "holds float32 of shape"),
+        (np.zeros((200, 32, 32), np.uint8), "shape (200, 32, 32)"),
+        (np.zeros((200, 28, 28, 3), np.uint8), "shape (200, 28, 28, 3)"),
+        (np.zeros(3, np.uint8), "shape (3,)"),
+        (np.array([{}]), "cannot be read as an array"),
+        (b"no array", "cannot be read as an array"),
+    ],
+)
+def test_what_is_no_array_of_images(array, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    path.write_bytes(array) if isinstance(array, bytes) else np.save(path, array)
+    with pytest.raises(UserError) as caught:
+        evaluate.read_images(path, 1000)
+    assert said in str(caught.value)
+
+
+def test_another_extractor_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "extractor.onnx"
+    content = bytearray(evaluate.EXTRACTOR.read_bytes())
+    content[len(content) // 2] ^= 1
+    other.write_bytes(content)
+    monkeypatch.setattr(evaluate, "EXTRACTOR", other)
+    with pytest.raises(UserError, match="SHA-256"):
+        evaluate.Extractor()
+
+
+def test_a_run_and_a_file(command, tmp_path: Path, data_dir: str, digits: np.ndarray) -> None:
+    run, file = tmp_path / "run", tmp_path / "digits.npy"
+    command(
+        "pytorch_impl.train", "--steps", 2, "--batch-size", 16, "--seed", 4,
+        "--data-dir", data_dir, "--out", run,
+    )  # fmt: skip
+    np.save(file, digits[:200])
+    done = command("compare.evaluate", run, file, "--count", 200, "--data-dir", data_dir)
+    lines = done.stdout.splitlines()
+    assert [line.split("|")[1].strip() for line in lines if line.startswith("| ")][1:] == [
+        "real digits, held out", str(run), str(file),
+    ]  # fmt: skip
+    record = json.loads((run / "quality.json").read_text())
+    assert {k: record[k] for k in ("format", "backend", "recipe", "seed", "step")} == {
+        "format": 1, "backend": "pytorch", "recipe": "published", "seed": 4, "step": 2,
+    }  # fmt: skip
+    assert record["samples"] == {"count": 200, "seed": 1, "engine": "pytorch"}
+    assert record["extractor"]["sha256"] == evaluate.EXTRACTOR_SHA256
+    assert set(record["measures"]) == set(record["floor"]) >= set(evaluate.MEASURES)
+    # Two iterations draw nothing yet.
+    assert record["measures"]["frechet_distance"] > 10 * record["floor"]["frechet_distance"]
+    (run / "checkpoint.safetensors").unlink()
+    shutil.rmtree(run / "samples")
+    with pytest.raises(UserError, match="no checkpoint yet"):
+        evaluate.subject(str(run), "auto")
