@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import IO
 
-from common.config import UserError
+from common import config
+from common.config import Config, UserError
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,6 +44,7 @@ ENGINES = {
     )
 }
 DEFAULT = "pytorch,tensorflow,keras"
+ALL = ",".join(ENGINES)
 
 
 def choose(names: str) -> list[Engine]:
@@ -63,7 +68,11 @@ def choose(names: str) -> list[Engine]:
 
 
 def start(
-    engine: Engine, module: str, *arguments: object, threads: int | None = None
+    engine: Engine,
+    module: str,
+    *arguments: object,
+    threads: int | None = None,
+    stderr: IO[str] | int = subprocess.PIPE,
 ) -> subprocess.Popen[str]:
     """`python -m module arguments` for an engine, with pipes, and with so many threads."""
     environment = dict(os.environ)
@@ -72,13 +81,16 @@ def start(
     if threads is not None:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
             environment[name] = str(threads)
+    if threads == 1:  # JAX knows all threads or one
+        flags = environment.get("XLA_FLAGS", "")
+        environment["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
     return subprocess.Popen(
         [sys.executable, "-m", module, *map(str, arguments)],
         cwd=ROOT,
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
 
@@ -87,6 +99,51 @@ def finish(engine: Engine, process: subprocess.Popen[str]) -> str:
     """Wait for a process; its output. UserError with the end of what it said if it failed."""
     out, err = process.communicate()
     if process.returncode:
-        tail = " | ".join((err or out).strip().splitlines()[-3:])
-        raise UserError(f"The process of {engine.name} ended with {process.returncode}: {tail}")
+        raise _ended(engine, process.returncode, err or out)
     return out
+
+
+def _ended(engine: Engine, status: int, said: str) -> UserError:
+    tail = " | ".join(said.strip().splitlines()[-3:])
+    return UserError(f"The process of {engine.name} ended with {status}: {tail}")
+
+
+class Worker:
+    """A process of compare/probe.py that holds one engine's state and does task after task.
+
+    Its start and the compilation of its step are paid once.
+    """
+
+    def __init__(self, engine: Engine, settings: Config) -> None:
+        self.engine = engine
+        # A file: a pipe that nobody reads would stop a process that has much to say.
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (close() closes it)
+        self.process = start(
+            engine,
+            "compare.probe",
+            engine.package,
+            json.dumps(config.to_json(settings)),
+            threads=1,
+            stderr=self.errors,
+        )
+
+    def do(self, task: str, **arguments: object) -> None:
+        """Have one task done. UserError, with the end of what the process said, if it failed."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            print(json.dumps({"task": task, **arguments}), file=self.process.stdin, flush=True)
+            for answer in self.process.stdout:  # a framework may print, too
+                if answer == "done\n":
+                    return
+        except BrokenPipeError:
+            pass  # it has ended before
+        self.process.wait()
+        self.errors.seek(0)
+        raise _ended(self.engine, self.process.returncode, self.errors.read())
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        self.process.kill()
+        self.process.communicate()
+        self.errors.close()

@@ -1,7 +1,8 @@
 """The parity ladder over every pair of engines: `python -m compare.parity --help`.
 
-Each engine computes in a process of its own, with one thread, and they meet as files. Every
-difference is ||a - b|| / ||b|| of one array; a rung reports its worst.
+Each engine computes in a process of its own, with one thread, one after the other: two busy threads
+make a small float64 step many times slower. They meet as files. Every difference is
+||a - b|| / ||b|| of one array; a rung reports its worst.
 
     0  names, shapes, counts, and the initial weights themselves
     1  outputs of D and of G, in training and evaluation mode
@@ -19,13 +20,16 @@ the differences between engines. A window shows an unequal step at any stage of 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import itertools
 import json
+import math
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,9 +41,10 @@ from tqdm import tqdm
 from common import architecture, checkpoint, config
 from common.checkpoint import Arrays
 from common.config import Config, UserError
+from common.datasets import ensure_mnist
 from common.run import git_commit, processor
 from compare import engines
-from compare.engines import Engine
+from compare.engines import Engine, Worker
 from compare.probe import ANCHOR_STEPS
 
 # Float64 bounds per rung. Float32 is bounded on rungs 0 to 2 only: its runs part after ten steps.
@@ -52,11 +57,14 @@ FREE_STEPS = 30  # of the free run, bounded as rung 4
 class ParityArguments:
     """What to compare."""
 
-    engines: str = engines.DEFAULT
+    engines: str = engines.ALL
     """Names separated by commas: pytorch, tensorflow, keras, keras-torch, keras-jax."""
 
     steps: int = 300
-    """Iterations of rung 4."""
+    """Iterations of rung 4's windows."""
+
+    free_steps: int = 150
+    """Iterations of the free run, which the plot shows."""
 
     relay_steps: int = 10
     """Iterations in A, and then in B, on rung 5."""
@@ -91,12 +99,12 @@ class Finding:
 
 
 def difference(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """||a - b|| / ||b||; ||a - b|| where b is zero; infinite where the shapes differ."""
+    """||a - b|| / ||b||; ||a - b|| where b is zero; infinite where shapes differ or with a NaN."""
     if a.shape != b.shape:
         return float("inf")
     a, b = a.astype(np.float64), b.astype(np.float64)
-    norm = float(np.linalg.norm(b))
-    return float(np.linalg.norm(a - b)) / (norm or 1.0)
+    value = float(np.linalg.norm(a - b)) / (float(np.linalg.norm(b)) or 1.0)
+    return value if math.isfinite(value) else float("inf")  # max() would pass over a NaN
 
 
 def worst(a: Mapping[str, NDArray[Any]], b: Mapping[str, NDArray[Any]]) -> tuple[float, str]:
@@ -109,48 +117,56 @@ def worst(a: Mapping[str, NDArray[Any]], b: Mapping[str, NDArray[Any]]) -> tuple
 # ------------------------------------------------------------------ rungs 0 to 4
 
 
-def run_ladder(
-    chosen: list[Engine],
-    settings: Config,
-    steps: int,
-    folder: Path,
-    anchors: bool = False,
-    nudge: bool = False,
-) -> dict[str, Arrays]:
-    """Engine name -> the arrays that compare/probe.py's `ladder` writes. One process each.
+@contextlib.contextmanager
+def start(chosen: list[Engine], settings: Config) -> Iterator[list[Worker]]:
+    """A process for each engine, waiting for tasks; at the end they are gone."""
+    workers: list[Worker] = []
+    try:
+        for engine in chosen:
+            workers.append(Worker(engine, settings))
+        yield workers
+    finally:
+        for worker in workers:
+            worker.close()
 
-    With anchors, the first engine leaves checkpoints, and `windows/losses` holds each engine's
-    losses in windows from them.
-    """
-    results: dict[str, Arrays] = {}
-    files = [str(folder / f"anchor-{i}.safetensors") for i in range(-(-steps // ANCHOR_STEPS))]
-    base = {"config": config.to_json(settings), "steps_count": steps}
-    for engine in _progress(chosen, f"{settings.precision}, {steps} steps"):
-        own = files if anchors and engine is chosen[0] else []
-        task = base | {"anchors": own, "nudge": nudge}
-        results[engine.name] = _probe(engine, "ladder", task, folder / "ladder.npz")
-    if anchors:
-        for engine in _progress(chosen, f"windows of {ANCHOR_STEPS} steps"):
-            task = base | {"anchors": files}
-            found = _probe(engine, "windows", task, folder / "windows.npz")
-            results[engine.name]["windows/losses"] = found["losses"]
-        for file in files:
-            Path(file).unlink()
+
+def run_ladder(workers: list[Worker], free_steps: int, folder: Path) -> dict[str, Arrays]:
+    """Engine name -> the arrays that compare/probe.py's `ladder` writes: rungs 0 to 3, free run."""
+    results = {}
+    for worker in _progress(workers, f"free runs, {free_steps} steps"):
+        worker.do("ladder", steps_count=free_steps, anchors=[], out=str(folder / "ladder.npz"))
+        results[worker.engine.name] = _take(folder / "ladder.npz")
     return results
 
 
-def _progress(chosen: list[Engine], title: str) -> Iterable[Engine]:
-    return tqdm(chosen, desc=title, disable=not sys.stderr.isatty())
+def run_windows(workers: list[Worker], steps: int, folder: Path) -> dict[str, Arrays]:
+    """Engine name -> its losses in windows that begin in states of the first engine's free run."""
+    files = [str(folder / f"anchor-{i}.safetensors") for i in range(-(-steps // ANCHOR_STEPS))]
+    last = (len(files) - 1) * ANCHOR_STEPS + 1
+    workers[0].do("ladder", steps_count=last, anchors=files, out=str(folder / "anchors.npz"))
+    results = {}
+    for worker in _progress(workers, f"windows of {ANCHOR_STEPS} steps"):
+        worker.do("windows", anchors=files, out=str(folder / "windows.npz"))
+        results[worker.engine.name] = _take(folder / "windows.npz")
+    for file in files:
+        Path(file).unlink()
+    return results
 
 
-def _probe(engine: Engine, name: str, task: dict[str, Any], out: Path) -> Arrays:
-    task = task | {"package": engine.package, "out": str(out)}
-    engines.finish(
-        engine, engines.start(engine, "compare.probe", name, json.dumps(task), threads=1)
-    )
-    with np.load(out) as file:
+def run_nudged(worker: Worker, free_steps: int, folder: Path) -> Arrays:
+    """A free run of one engine whose first weight is one unit in its last place away."""
+    worker.do("nudged", steps_count=free_steps, out=str(folder / "nudged.npz"))
+    return _take(folder / "nudged.npz")
+
+
+def _progress(workers: list[Worker], title: str) -> Iterable[Worker]:
+    return tqdm(workers, desc=title, disable=not sys.stderr.isatty())
+
+
+def _take(path: Path) -> Arrays:
+    with np.load(path) as file:
         arrays = dict(file)
-    out.unlink()
+    path.unlink()
     return arrays
 
 
@@ -170,7 +186,7 @@ def gradients(first: Arrays, settings: Config) -> Arrays:
 
 
 def compare_ladders(results: dict[str, Arrays], settings: Config) -> list[Finding]:
-    """Rungs 0 to 4 for every pair."""
+    """Rungs 0 to 3 and the free run of rung 4, for every pair; in float32 rungs 0 to 2."""
     float64 = settings.precision == "float64"
     bounds = BOUNDS if float64 else FLOAT32_BOUNDS
     findings = []
@@ -184,14 +200,24 @@ def compare_ladders(results: dict[str, Arrays], settings: Config) -> list[Findin
         ]
         if float64:
             rungs.append((3, *worst(*first)))
-            windows = loss_differences(x["windows/losses"], y["windows/losses"])
-            rungs.append((4, float(windows.max()), f"windows, step {int(windows.argmax())}"))
             free = loss_differences(x["losses"], y["losses"])[:FREE_STEPS]
             rungs.append((4, float(free.max()), f"free run, step {int(free.argmax())}"))
         findings += [
             Finding(rung, settings.precision, (a, b), value, bounds[rung], name)
             for rung, value, name in rungs
         ]
+    return findings
+
+
+def compare_windows(results: dict[str, Arrays], settings: Config) -> list[Finding]:
+    """Rung 4's windows for every pair."""
+    findings = []
+    for a, b in itertools.combinations(results, 2):
+        found = loss_differences(results[a]["losses"], results[b]["losses"])
+        where = f"windows, step {int(found.argmax())}"
+        findings.append(
+            Finding(4, settings.precision, (a, b), float(found.max()), BOUNDS[4], where)
+        )
     return findings
 
 
@@ -212,39 +238,25 @@ def check_counts(arrays: Arrays, settings: Config) -> None:
 # ------------------------------------------------------------------ rung 5
 
 
-def run_relay(chosen: list[Engine], settings: Config, steps: int, folder: Path) -> list[Finding]:
+def run_relay(workers: list[Worker], settings: Config, steps: int, folder: Path) -> list[Finding]:
     """Train `steps` in A and as many in B, against all in A, for every ordered pair."""
-    halves = {engine.name: str(folder / f"{engine.name}-half.safetensors") for engine in chosen}
-    bar = tqdm(total=2 * len(chosen), desc="relay", disable=not sys.stderr.isatty())
-    for engine in chosen:
-        _relay(engine, settings, 0, steps, {"": halves[engine.name]})
-        bar.update()
-    ends: dict[tuple[str, str], Path] = {}
-    for engine in chosen:
-        for first in chosen:
-            ends[first.name, engine.name] = folder / f"{first.name}-{engine.name}.safetensors"
-        files = {halves[first.name]: str(ends[first.name, engine.name]) for first in chosen}
-        _relay(engine, settings, steps, steps, files)
-        bar.update()
-    bar.close()
-    loaded = {pair: checkpoint.load(path).arrays for pair, path in ends.items()}
+    names = [worker.engine.name for worker in workers]
+    halves = {name: str(folder / f"{name}-half.safetensors") for name in names}
+    for worker in _progress(workers, f"relay, first {steps} steps"):
+        files = {"": halves[worker.engine.name]}
+        worker.do("relay", first=0, steps_count=steps, files=files)
+    ends = {(a, b): folder / f"{a}-{b}.safetensors" for a in names for b in names}
+    for worker in _progress(workers, f"relay, last {steps} steps"):
+        files = {halves[a]: str(ends[a, worker.engine.name]) for a in names}
+        worker.do("relay", first=steps, steps_count=steps, files=files)
     findings = []
-    for a, b in itertools.permutations((engine.name for engine in chosen), 2):
-        value, name = worst(loaded[a, b], loaded[a, a])
-        findings.append(Finding(5, settings.precision, (a, b), value, BOUNDS[5], name))
+    for a in names:
+        alone = checkpoint.load(ends[a, a]).arrays
+        for b in names:
+            if b != a:
+                value, name = worst(checkpoint.load(ends[a, b]).arrays, alone)
+                findings.append(Finding(5, settings.precision, (a, b), value, BOUNDS[5], name))
     return findings
-
-
-def _relay(engine: Engine, settings: Config, first: int, steps: int, files: dict[str, str]) -> None:
-    task = {
-        "package": engine.package,
-        "config": config.to_json(settings),
-        "first": first,
-        "steps_count": steps,
-        "files": files,
-    }
-    process = engines.start(engine, "compare.probe", "relay", json.dumps(task), threads=1)
-    engines.finish(engine, process)
 
 
 # ------------------------------------------------------------------ what a person sees
@@ -274,38 +286,35 @@ def table(findings: list[Finding]) -> str:
     return "\n".join(lines)
 
 
-def plot(results: dict[str, dict[str, Arrays]], nudged: dict[str, Arrays], path: Path) -> None:
-    """The difference of the losses of free runs against the step, per pair and precision.
+def plot(free: dict[str, dict[str, Arrays]], nudged: Arrays, path: Path) -> None:
+    """The difference of the losses of free runs from the first engine's, against the iteration.
 
-    nudged: an engine's run from a start one unit in the last place away, the yardstick.
+    free: precision -> engine name -> run_ladder's arrays. nudged: the first engine's float64 run
+    from a start one unit in the last place away, the yardstick.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 5), layout="constrained")
+    figure = Figure(figsize=(9.5, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for precision, style in (("float64", "-"), ("float32", "--")):
-        for index, (a, b) in enumerate(itertools.combinations(results[precision], 2)):
-            values = loss_differences(
-                results[precision][a]["losses"], results[precision][b]["losses"]
-            )
-            axes.semilogy(
-                np.arange(len(values)),
-                np.maximum(values, 1e-17),
-                style,
-                color=f"C{index}",
-                linewidth=1,
-                label=f"{a} - {b}, {precision}",
-            )
-    for name, arrays in nudged.items():
-        values = loss_differences(results["float64"][name]["losses"], arrays["losses"])
-        label = f"{name} - itself, one weight one ulp away, float64"
-        axes.semilogy(np.maximum(values, 1e-17), ":", color="black", linewidth=1, label=label)
+
+    def draw(a: Arrays, b: Arrays, style: str, color: str, label: str) -> None:
+        values = loss_differences(a["losses"], b["losses"])
+        values = np.maximum(values, 1e-17)  # equal to the last bit; a logarithm has no 0
+        axes.semilogy(values, style, color=color, linewidth=1, label=label)
+
+    reference, *others = free["float64"]
+    for precision, style in (("float32", "--"), ("float64", "-")):
+        for index, name in enumerate(others):
+            arrays = free[precision]
+            draw(arrays[name], arrays[reference], style, f"C{index}", f"{name}, {precision}")
+    label = f"{reference} itself, one weight\none ulp away, float64"
+    draw(nudged, free["float64"][reference], ":", "black", label)
     axes.set_xlabel("iteration")
-    axes.set_ylabel("relative difference of the losses")
+    axes.set_ylabel(f"relative difference of the losses from {reference}'s")
     axes.set_title("One training in several engines, and in one engine from a start one ulp away")
-    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    figure.legend(fontsize="small", loc="outside right upper")
     axes.grid(alpha=0.3)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)
@@ -320,7 +329,7 @@ def main() -> None:
             prog="python -m compare.parity",
             description="Climb the parity ladder with every pair of engines.",
         )
-        for name in ("steps", "relay_steps"):
+        for name in ("steps", "free_steps", "relay_steps"):
             if not 2 <= getattr(arguments, name) <= 100_000:
                 raise UserError(
                     f"{config.flag(name)} takes a whole number from 2 to 100000, "
@@ -338,20 +347,9 @@ def main() -> None:
             data_dir=arguments.data_dir,
         )
         config.check(settings)
-        with tempfile.TemporaryDirectory() as folder:
-            results = {}
-            findings = []
-            for precision in ("float64", "float32"):
-                each = dataclasses.replace(settings, precision=precision)
-                float64 = precision == "float64"
-                results[precision] = run_ladder(
-                    chosen, each, arguments.steps, Path(folder), anchors=float64
-                )
-                for arrays in results[precision].values():
-                    check_counts(arrays, settings)
-                findings += compare_ladders(results[precision], each)
-            findings += run_relay(chosen, settings, arguments.relay_steps, Path(folder))
-            nudged = run_ladder(chosen[:1], settings, arguments.steps, Path(folder), nudge=True)
+        ensure_mnist(settings.data_dir)  # once, not in five processes
+        began = time.monotonic()
+        free, findings, nudged = _climb(chosen, settings, arguments)
     except UserError as error:
         config.fail(error)
     except KeyboardInterrupt:
@@ -362,15 +360,40 @@ def main() -> None:
         "processor": processor(),
         "commit": git_commit(),
         "command": ["python", "-m", "compare.parity", *sys.argv[1:]],
+        "engines": [engine.name for engine in chosen],
+        "seconds": round(time.monotonic() - began),
         "findings": [dataclasses.asdict(f) | {"holds": f.holds} for f in findings],
     }
     checkpoint.write_atomically(out / "parity.json", (json.dumps(record, indent=2) + "\n").encode())
     checkpoint.write_atomically(out / "parity.md", (text + "\n").encode())
-    plot(results, nudged, out / "divergence.png")
+    plot(free, nudged, out / "divergence.png")
     print(f"{text}\n\n-> {out / 'parity.json'}, {out / 'parity.md'}, {out / 'divergence.png'}")
     if not all(f.holds for f in findings):
         print("error: a bound does not hold.", file=sys.stderr)
         raise SystemExit(1)
+
+
+def _climb(
+    chosen: list[Engine], settings: Config, arguments: ParityArguments
+) -> tuple[dict[str, dict[str, Arrays]], list[Finding], Arrays]:
+    """Every rung in float64 and float32: the free runs by precision, the findings, a nudged run."""
+    free: dict[str, dict[str, Arrays]] = {}
+    findings: list[Finding] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for each in (settings, dataclasses.replace(settings, precision="float32")):
+            with start(chosen, each) as workers:
+                results = run_ladder(workers, arguments.free_steps, folder)
+                for arrays in results.values():
+                    check_counts(arrays, each)
+                findings += compare_ladders(results, each)
+                free[each.precision] = results
+                if each.precision == "float64":
+                    windows = run_windows(workers, arguments.steps, folder)
+                    findings += compare_windows(windows, each)
+                    findings += run_relay(workers, each, arguments.relay_steps, folder)
+                    nudged = run_nudged(workers[0], arguments.free_steps, folder)
+    return free, findings, nudged
 
 
 if __name__ == "__main__":

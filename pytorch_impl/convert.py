@@ -97,11 +97,14 @@ def import_state_dict(network: str, path: Path) -> checkpoint.Arrays:
 def _load(network: str, path: Path) -> dict[str, Any]:
     """The tensors of a file by name. UserError if it holds anything else."""
     import pickle
+    import warnings
 
     import torch
 
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # sparse tensors, which are refused below
+            values = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise UserError(
             f"{path} cannot be read as a PyTorch state_dict ({type(error).__name__}); save it with "
