@@ -233,8 +233,8 @@ def summary(record: dict[str, Any]) -> str:
     """What the table rests on, in one sentence."""
     return (
         f"{record['samples']['count']} samples of each run against "
-        f"{record['reference']['count']} test digits; mean ± standard deviation over seeds; "
-        f"extractor {record['extractor']['sha256'][:12]}, "
+        f"{record['reference']['count']} test digits; mean ± standard deviation over seeds "
+        f"(of one run: over parts of its samples); extractor {record['extractor']['sha256'][:12]}, "
         f"{100 * record['extractor']['test_accuracy']:.2f}% accurate."
     )
 

@@ -51,8 +51,8 @@ BATCH = 500  # images per call of the extractor
 MEASURES = {
     "frechet_distance": ("Fréchet distance", 3),
     "kernel_distance": ("kernel distance", 4),
-    "precision": ("precision", 3),
-    "recall": ("recall", 3),
+    "precision": ("precision (3-NN)", 3),
+    "recall": ("recall (3-NN)", 3),
     "class_kl": ("KL of classes", 4),
     "rarest_class": ("rarest class", 3),
     "confident": ("confident digits", 3),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from common.checkpoint import write_atomically
-from compare import bench
+from compare import bands, bench
 from compare.parity import TITLES
 
 ROOT = Path(__file__).parent.parent
@@ -107,6 +107,11 @@ def bench_block(record: dict[str, Any]) -> str:
     return f"{bench.table(record['rows'])}\n\n{bench.summary(record)} Command: `{command(record)}`."
 
 
+def quality_block(record: dict[str, Any]) -> str:
+    """The scores of every recipe and engine below the real digits' own."""
+    return f"{bands.table(record)}\n\n{bands.summary(record)} Command: `{command(record)}`."
+
+
 def traps_block(record: dict[str, Any]) -> str:
     """The catalogue of porting traps: what goes wrong, by how much, and what to write instead."""
     lines = ["| trap | error, and ours | PyTorch | TensorFlow | Keras |", "|" + "---|" * 5]
@@ -137,6 +142,7 @@ BLOCKS = {
     "step": lambda: excerpt("*_impl/step.py", ["train_step"]),
     "parity": lambda: parity_block(figures("parity")),
     "bench": lambda: bench_block(figures("bench")),
+    "quality": lambda: quality_block(figures("quality")),
     "traps": lambda: traps_block(figures("traps")),
 }
 
@@ -161,11 +167,34 @@ CHINESE = {
     "start to first step": "启动到第一步",
     "of it compiling": "其中编译",
     "peak memory": "内存峰值",
+    "runs": "运行数",
+    "failed": "失败",
+    "Fréchet distance": "Fréchet 距离",
+    "kernel distance": "核距离",
+    "precision (3-NN)": "精确率（3-NN）",
+    "recall (3-NN)": "召回率（3-NN）",
+    "KL of classes": "类别 KL",
+    "rarest class": "最少的类别",
+    "confident digits": "清晰的数字",
+    "distance to training images": "到训练图像的距离",
+    "distance to other samples": "到其他样本的距离",
+    "real digits, held out": "未见过的真实数字",
     "trap": "陷阱",
     "error, and ours": "误差；我们的误差",
 }
 # The sentences below the tables, as patterns and what takes their place.
 SENTENCES = {
+    r"^(\d+) samples of each run against (\d+) test digits; mean ± standard deviation over seeds "
+    r"\(of one run: over parts of its samples\); extractor (\w+), (.*) accurate\. "
+    r"Command: (`.*`)\.$": (
+        r"每次运行 \1 个样本，对照 \2 个测试数字；各种子的均值 ± 标准差"
+        r"（单次运行：其样本各部分的标准差）；"
+        r"特征提取器 \3，准确率 \4。命令：\5。"
+    ),
+    r"^- (\w+), (\S+) to (\S+): ratio of the geometric mean Fréchet distances ([\d.]+), "
+    r"(not shown to be )?equivalent within a factor of ([\d.]+) \(p = (.*)\)$": (
+        r"- \1，\2 对 \3：Fréchet 距离几何均值之比 \4，以 \6 倍为界的等价检验 p = \7"
+    ),
     r"^Measured on (.*) with (`.*`)\.$": r"在 \1 上测得，命令：\2。",
     r"(?<=\d) cores(?=, batch)": " 核",
     r"）, (?=\d+ GFLOP/s)": "），",
