@@ -123,6 +123,8 @@ def backend(
 
     states = importlib.import_module(f"{package}.state")
     steps = importlib.import_module(f"{package}.step")
+    if package == "pytorch_impl":  # as its train.py does; Keras's engine does so itself
+        sys.modules["torch"].set_flush_denormal(config.precision != "float64")
     state = states.TrainState(config)
     states.from_canonical(state, initial(config))
     if config.compile:
