@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_impl import load_engine
@@ -76,13 +77,15 @@ class Adam(keras.optimizers.Adam):
     def update_step(self, gradient: Tensor, variable: Any, learning_rate: Any) -> None:
         dtype = keras.backend.standardize_dtype(variable.dtype)
         t = ops.cast(self.iterations + 1, dtype)
-        correction1, correction2 = _correction(self.beta_1, t), _correction(self.beta_2, t)
+        betas = [self.beta_1, self.beta_2]
+        if engine.fused_adam is not None:  # the kernel holds them in the variables' dtype
+            betas = [float(np.array(beta, dtype)) for beta in betas]
+        correction1, correction2 = (_correction(beta, t) for beta in betas)
         step_size = ops.cast(learning_rate, dtype) * ops.sqrt(correction2) / correction1
         epsilon = ops.sqrt(correction2) * self.epsilon
 
         m, v = self.moments(variable)
         if engine.fused_adam is not None:
-            betas = (self.beta_1, self.beta_2)
             engine.fused_adam(variable, m, v, gradient, step_size, *betas, epsilon)
             return
         self.assign(m, m * self.beta_1 + gradient * (1 - self.beta_1))

@@ -156,3 +156,17 @@ def test_bfloat16_keeps_weights_and_statistics_in_float32():
     assert dtypes == {"float32"}
     logits = state.discriminator(np.zeros((2, 28, 28, 1), np.float32))
     assert keras.backend.standardize_dtype(logits.dtype) == "bfloat16"
+
+
+def test_adams_first_updates_in_float32():
+    """The betas of a fused kernel are float32: the bias correction must be theirs, not 0.999's."""
+    gradient = np.linspace(1e-4, 1, 101)
+    x = keras.Variable(np.zeros(101), dtype="float32")
+    optimizer = Adam(3e-4, 0.5, 0.999, epsilon=1e-8)
+    optimizer.build([x])
+    for _ in range(3):  # a constant gradient: both corrected moments are the gradient's
+        with engine.no_gradients():
+            optimizer.apply([ops.convert_to_tensor(gradient.astype("float32"))])
+    expected = -3 * 3e-4 * gradient / (gradient + 1e-8)
+    found = ops.convert_to_numpy(x.value)
+    assert np.linalg.norm(found - expected) < 3e-7 * np.linalg.norm(expected)
