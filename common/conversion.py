@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import tyro
 
 from common import checkpoint, config
@@ -88,28 +89,64 @@ def _import(
 ) -> str:
     """Write a checkpoint of step 0 from weight files; moments are zero."""
     read = _read(backend, imports, "generator", generator)
-    noise_size = int(read["generator/dense1/kernel"].shape[0])
-    chosen = replace(Config(), noise_size=noise_size)
-    arrays = checkpoint.initial(chosen)
     if discriminator is not None:
         read |= _read(backend, imports, "discriminator", Path(discriminator))
+    chosen = replace(
+        Config(),
+        noise_size=int(read["generator/dense1/kernel"].shape[0]),
+        # float64 weights stay what they are; narrower ones fit into float32.
+        precision="float64" if any(a.dtype == np.float64 for a in read.values()) else "float32",
+    )
+    arrays = checkpoint.initial(chosen)
     for name, array in read.items():
         arrays[name] = array.astype(arrays[name].dtype)
-    checkpoint.save(target, arrays, chosen, backend, {})
+    try:
+        checkpoint.save(target, arrays, chosen, backend, {})
+    except checkpoint.CheckpointError as error:
+        sources = " or ".join(str(path) for path in (generator, discriminator) if path is not None)
+        raise UserError(f"{sources} cannot be imported: {error}.") from None
     other = "" if discriminator is not None else "; the discriminator has its initial weights"
     return f"{generator} -> {target}, at step 0 with zero Adam moments{other}"
 
 
 def _read(backend: str, imports: dict[str, Import], network: str, path: Path) -> Arrays:
-    if path.suffix not in imports:
+    ending = _ending(path, imports)
+    if ending is None:
         raise UserError(f"{path} is no weight file that {backend} imports ({' '.join(imports)}).")
     if not _is_there(path):
         raise UserError(f"There is no file {path}.")
-    return imports[path.suffix](network, path)
+    return imports[ending](network, path)
+
+
+def _ending(path: Path, imports: dict[str, Import]) -> str | None:
+    """By which of the endings a file is read: TensorFlow's own names need not have one."""
+    for ending, is_it in ((".ckpt", _is_prefix(path)), (".savedmodel", _is_saved_model(path))):
+        if is_it and ending in imports:
+            return ending
+    return path.suffix if path.suffix in imports else None
+
+
+def _is_prefix(path: Path) -> bool:
+    """Is it the prefix of a TensorFlow checkpoint: path.index and path.data-*?"""
+    return path.with_name(f"{path.name}.index").is_file()
+
+
+def _is_saved_model(path: Path) -> bool:
+    return (path / "saved_model.pb").is_file()
 
 
 def _is_there(path: Path) -> bool:
     """Is it the file, the folder, or the prefix (path.index and path.data-*) its ending means?"""
     if path.suffix in FOLDER_ENDINGS:
         return path.is_dir()
-    return path.is_file() or path.with_name(f"{path.name}.index").is_file()
+    return path.is_file() or _is_prefix(path) or _is_saved_model(path)
+
+
+def noise_size(network: str, found: Sequence[int]) -> int:
+    """The noise size of a generator whose first kernel has this many rows; else the default.
+
+    found: that axis of the kernel's shape, empty if the kernel has none.
+    """
+    if network == "generator" and found and 1 <= found[0] <= 65_536:
+        return int(found[0])
+    return Config().noise_size  # the shapes are compared with it, and the first mismatch is named

@@ -7,6 +7,8 @@ writes them. Imported are weights only: no file decides which code is run.
 from __future__ import annotations
 
 import io
+import itertools
+import json
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -20,7 +22,9 @@ from common.config import UserError
 from common.quiet import quiet
 from keras_impl import load_engine, main_check
 
-WEIGHTS_IN_KERAS = "model.weights.h5"  # the member of a .keras file, a zip archive
+# The members of a .keras file, a zip archive.
+CONFIG_IN_KERAS, WEIGHTS_IN_KERAS = "config.json", "model.weights.h5"
+BATCH_NORM_EPSILON = 1e-5
 
 
 def to_framework(saved: checkpoint.Checkpoint, network: str) -> Any:
@@ -61,33 +65,130 @@ def _save(path: Path, name: str, save: Callable[[Path], None]) -> None:
 
 
 def import_model(network: str, path: Path) -> checkpoint.Arrays:
-    """Read a `.keras` file's weights. UserError if it is of another architecture."""
+    """Read a `.keras` file's weights. UserError if it is of another architecture.
+
+    Its layers are looked at, too: weights fit layers of another slope, stride or activation. A
+    batch norm's epsilon other than 1e-5 is moved into its running variance.
+    """
     try:
         with zipfile.ZipFile(path) as file:
+            config = json.loads(file.read(CONFIG_IN_KERAS))
             content = file.read(WEIGHTS_IN_KERAS)
-    except (zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError, EOFError) as error:
+    except (  # RuntimeError: encrypted, or compressed in an unknown way
+        zipfile.BadZipFile,
+        KeyError,
+        RuntimeError,
+        ValueError,
+        EOFError,
+    ) as error:
         raise UserError(
             f"{path} cannot be read as a .keras file ({type(error).__name__}); save it with "
             "network.save(path)."
         ) from None
-    return _import(network, path, io.BytesIO(content))
+    arrays = _import(network, path, io.BytesIO(content))
+    layers = _layers(config)
+    if layers is None:  # a class of one's own; the names and shapes of its weights were right
+        return arrays
+    ours = _layers(json.loads(_network(network).to_json())) or []
+    _compare_layers(network, path, layers, ours)
+    epsilons = [float(x["config"]["epsilon"]) for x in layers if "epsilon" in x["config"]]
+    for epsilon, name in zip(epsilons, ("norm1", "norm2", "norm3"), strict=False):
+        if epsilon != BATCH_NORM_EPSILON:
+            variance = arrays[f"generator/{name}/moving_variance"]
+            shift = np.asarray(epsilon - BATCH_NORM_EPSILON, variance.dtype)
+            arrays[f"generator/{name}/moving_variance"] = variance + shift
+            print(
+                f"{path}: {name}'s epsilon is {epsilon:g}, here {BATCH_NORM_EPSILON:g}; the "
+                "difference was added to its running variance, so samples stay the same."
+            )
+    return arrays
+
+
+def _layers(config: Any) -> list[dict[str, Any]] | None:
+    """The layers in a network's JSON as Keras writes it, None if it names none."""
+    try:
+        layers = config["config"]["layers"]
+        return [layer for layer in layers if isinstance(layer["config"], dict)]
+    except (KeyError, TypeError):
+        return None
+
+
+def _compare_layers(
+    network: str, path: Path, theirs: list[dict[str, Any]], ours: list[dict[str, Any]]
+) -> None:
+    """UserError at the first operation that is not the same."""
+    for number, (a, b) in enumerate(
+        itertools.zip_longest(_operations(theirs), _operations(ours), fillvalue="no further one"), 1
+    ):
+        if a != b:
+            raise UserError(
+                f"{path} is of another architecture: operation {number} of the {network} is "
+                f"{a}, not {b}."
+            )
+
+
+# What else than weights a layer's result depends on, by its name in the layer's config.
+FACTS = ("strides", "padding", "dilation_rate", "data_format", "pool_size", "groups")
+
+
+def _operations(layers: list[dict[str, Any]]) -> list[str]:
+    """What a network does in words, one item a layer and one an activation.
+
+    max pooling goes before an activation, whose order is the same function.
+    """
+    found: list[str] = []
+    for layer in layers:
+        kind, config = str(layer.get("class_name")), layer["config"]
+        if kind in ("InputLayer", "Flatten", "Reshape"):
+            continue
+        if kind == "LeakyReLU":
+            found.append(f"LeakyReLU {config.get('negative_slope')}")
+        elif kind == "ReLU":
+            plain = not config.get("max_value") and not config.get("negative_slope")
+            found.append("relu" if plain else "a bounded ReLU")
+        elif kind != "Activation":
+            facts = [f"{name} {config[name]}" for name in FACTS if name in config]
+            found.append(", ".join([kind, *facts]))
+        if config.get("activation") not in (None, "linear"):
+            found.append(str(config["activation"]))
+        swap = found[-1].startswith("MaxPooling2D") and found[-2:-1]
+        if swap and (swap == ["relu"] or swap[0].startswith("LeakyReLU")):
+            found[-2:] = found[:-3:-1]
+    return found
 
 
 def import_weights(network: str, path: Path) -> checkpoint.Arrays:
-    """Read a `.weights.h5` file. UserError if it is of another architecture."""
+    """Read a `.weights.h5` file. UserError if it is of another architecture.
+
+    It holds no epsilon and no slope: those are taken to be ours, 1e-5 and 0.01.
+    """
     return _import(network, path, io.BytesIO(path.read_bytes()))
 
 
 def _import(network: str, path: Path, content: io.BytesIO) -> checkpoint.Arrays:
     """The arrays of an HDF5 file of weights under their canonical names."""
     values = _read(path, content)
+    if any(name.startswith("model_weights/") for name in values):
+        raise UserError(
+            f"{path} is a whole network in Keras's old format; save it with "
+            "network.save_weights('x.weights.h5'), or as .keras."
+        )
+    if any(name.startswith("optimizer/") for name in values):
+        values = {k: v for k, v in values.items() if not k.startswith("optimizer/")}
+        print(
+            f"{path}: the optimizer's moments are left out, since Keras's Adam counts and places "
+            "its epsilon in its own way; training goes on with moments of zero."
+        )
     wanted = _stored_names(network)
-    for name in sorted(set(wanted) ^ set(values)):
-        what = "lacks" if name in wanted else "has an unknown"
-        raise UserError(f"{path} {what} weight {name!r}; it is no {network} of this architecture.")
+    for name in (*wanted, *values):
+        if name not in values or name not in wanted:
+            what = "lacks" if name in wanted else "has an unknown"
+            raise UserError(
+                f"{path} {what} weight {name!r}; it is no {network} of this architecture."
+            )
     first = next(name for name, canonical in wanted.items() if canonical.endswith("dense1/kernel"))
-    noise_size = values[first].shape[0] if network == "generator" and values[first].ndim else 96
-    shapes = architecture.get("mnist28", noise_size).parameters()
+    size = conversion.noise_size(network, values[first].shape[:1])
+    shapes = architecture.get("mnist28", size).parameters()
     arrays = {}
     for name, canonical in wanted.items():
         if values[name].shape != shapes[canonical]:
@@ -122,27 +223,34 @@ def _read(path: Path, content: io.BytesIO) -> dict[str, np.ndarray]:
     return values
 
 
-def _stored_names(network: str) -> dict[str, str]:
-    """Name in a file of Keras's -> canonical name, seen in a file that Keras writes for us.
-
-    Keras names a layer by its class and its number: layers/dense_1/vars/0.
-    """
+def _network(network: str) -> Any:
+    """A fresh network on the CPU."""
     load_engine()
     import keras
 
-    from keras_impl import state as states
     from keras_impl.networks import Discriminator, Generator
 
-    with quiet(), keras.device("cpu:0"), tempfile.TemporaryDirectory() as folder:
-        model = Generator() if network == "generator" else Discriminator()
+    with keras.device("cpu:0"):
+        return Generator() if network == "generator" else Discriminator()
+
+
+def _stored_names(network: str) -> dict[str, str]:
+    """Name in a file of Keras's -> canonical name, in the table's order, seen in a file of ours.
+
+    Keras names a layer by its class and its number: layers/dense_1/vars/0.
+    """
+    model = _network(network)
+    from keras_impl import state as states
+
+    with quiet(), tempfile.TemporaryDirectory() as folder:
         variables = states.parameter_tensors(model, network)
         for mark, variable in enumerate(variables.values()):
             variable.assign(np.full(variable.shape, mark, np.float32))
         file = Path(folder) / "marked.weights.h5"
         model.save_weights(file)
         marked = _read(file, io.BytesIO(file.read_bytes()))
-    names = list(variables)
-    return {name: names[int(array.flat[0])] for name, array in marked.items()}
+    names = {int(array.flat[0]): name for name, array in marked.items()}
+    return {names[mark]: canonical for mark, canonical in enumerate(variables)}
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 .ckpt is the prefix of a tf.train.Checkpoint of the network's variables (NAME.ckpt.index and
 NAME.ckpt.data-*). .savedmodel is a folder; its serving signature takes `noise`, float32 (N, Z), any
 N, and gives `images` (N, 28, 28, 1) in evaluation mode (of the discriminator: images -> logits).
+Neither file holds a batch norm's epsilon or a slope: imported weights are taken to be for 1e-5 and
+0.01.
 """
 
 from __future__ import annotations
@@ -76,45 +78,125 @@ def export_saved_model(saved: checkpoint.Checkpoint, network: str, path: Path) -
         written.replace(path)
 
 
+# Canonical kind -> what a layer may call it, in the words of tf.Module, Keras and Sonnet.
+KINDS = {
+    "kernel": ("kernel", "_kernel", "w", "weight", "weights"),
+    "bias": ("bias", "b"),
+    "scale": ("scale", "gamma"),
+    "offset": ("offset", "beta"),
+    "moving_mean": ("moving_mean", "running_mean"),
+    "moving_variance": ("moving_variance", "moving_var", "running_variance", "running_var"),
+}
+
+
 def import_checkpoint(network: str, path: Path) -> checkpoint.Arrays:
-    """Read the variables of a tf.train.Checkpoint. UserError if it is of another architecture."""
+    """Read the variables of a tf.train.Checkpoint. UserError if it is of another architecture.
+
+    Ours have the canonical names. Others, a Keras network's or a tf.Module's of other names, are
+    told apart by the variables' own names and shapes, which occur once each. A checkpoint of
+    several objects must call the network `generator` or `discriminator`. Optimizers are left out.
+    """
+    values = _read(network, path)
+    names = {name.removeprefix(f"{network}/"): name for name in _parameters(network, 96)}
+    if set(names) != set(values):
+        return _import_by_shape(network, path, values)
+    size = conversion.noise_size(network, values["dense1/kernel"].shape[:1])
+    for name, canonical in names.items():
+        shape = _parameters(network, size)[canonical]
+        if values[name].shape != shape:
+            raise UserError(
+                f"{path} is of another architecture: {name} has shape {values[name].shape}, "
+                f"not {shape}."
+            )
+    return {canonical: values[name] for name, canonical in names.items()}
+
+
+def _parameters(network: str, noise_size: int) -> dict[str, tuple[int, ...]]:
+    """Canonical name -> shape of one network."""
+    shapes = architecture.get("mnist28", noise_size).parameters()
+    return {name: shape for name, shape in shapes.items() if name.startswith(network)}
+
+
+def _import_by_shape(network: str, path: Path, values: dict[str, np.ndarray]) -> checkpoint.Arrays:
+    """The variables under their canonical names, by kind and shape."""
+    kinds = {word: kind for kind, words in KINDS.items() for word in words}
+    of = {name: kinds.get(name.rpartition("/")[2]) for name in values}
+    firsts = [
+        values[name].shape
+        for name in values
+        if of[name] == "kernel" and values[name].shape[1:] == (1024,)
+    ]
+    size = conversion.noise_size(network, firsts[0][:1] if firsts else ())
+    arrays: checkpoint.Arrays = {}
+    taken = set()
+    for canonical, shape in _parameters(network, size).items():
+        kind = canonical.rpartition("/")[2]
+        fitting = [name for name in values if of[name] == kind and values[name].shape == shape]
+        if len(fitting) != 1:
+            raise UserError(
+                f"{path} has {'several' if fitting else 'no'} {kind} of shape {shape}, "
+                f"{canonical} here; it is no {network} of this architecture."
+            )
+        arrays[canonical] = values[fitting[0]]
+        taken.add(fitting[0])
+    for name in values:
+        if name not in taken:
+            raise UserError(
+                f"{path} has an unknown tensor {name!r}; it is no {network} of this architecture."
+            )
+    return arrays
+
+
+def _read(network: str, path: Path) -> dict[str, np.ndarray]:
+    """The variables by their path from the network, or from the root if it names no network."""
     from tensorflow_impl import startup
 
     startup.start()
     import tensorflow as tf
-
-    from tensorflow_impl import state as states
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
     try:  # tensors by their names; nothing in the file is run
         reader = tf.train.load_checkpoint(str(path))
+        graph = TrackableObjectGraph.FromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
         values = {
-            name: reader.get_tensor(name)
-            for name in reader.get_variable_to_shape_map()
-            if name.endswith("/.ATTRIBUTES/VARIABLE_VALUE") and not name.startswith("save_counter/")
+            name: np.asarray(reader.get_tensor(key)) for key, name in _paths(network, graph).items()
         }
-    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+    except (tf.errors.OpError, RuntimeError, ValueError, IndexError, DecodeError) as error:
         raise UserError(
             f"{path} cannot be read as a TensorFlow checkpoint ({type(error).__name__}); write it "
             "with tf.train.Checkpoint(network).write(path)."
         ) from None
-    names = states.parameter_names(network)
-    for name in sorted(set(names.values()) ^ set(values)):
-        what = "lacks" if name in names.values() else "has an unknown"
-        short = name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE")
-        raise UserError(f"{path} {what} tensor {short!r}; it is no {network} of this architecture.")
-    first = values[names[f"{network}/dense1/kernel"]]
-    noise_size = first.shape[0] if network == "generator" and first.ndim else 96
-    shapes = architecture.get("mnist28", noise_size).parameters()
-    arrays = {}
-    for canonical, name in names.items():
-        array = np.asarray(values[name])
-        if array.shape != shapes[canonical] or array.dtype.hasobject:
-            raise UserError(
-                f"{path} is of another architecture: {canonical.partition('/')[2]} has shape "
-                f"{array.shape}, not {shapes[canonical]}."
-            )
-        arrays[canonical] = states.to_canonical_layout(canonical, array)
-    return arrays
+    for name, array in values.items():
+        if array.dtype not in (np.float32, np.float64, np.float16, tf.bfloat16.as_numpy_dtype):
+            raise UserError(f"{path}: {name} holds {array.dtype}, not floating point.")
+    return values
+
+
+def _paths(network: str, graph: Any) -> dict[str, str]:
+    """Key of a variable in the file -> its path.
+
+    Keys alone do not do: an optimizer saved along gives a variable a key of its own.
+    """
+    start = next((c.node_id for c in graph.nodes[0].children if c.local_name == network), 0)
+    words = {word for words in KINDS.values() for word in words}
+    paths = {start: ""}
+    found: dict[str, str] = {}
+    queue = [start]
+    for node in queue:  # which grows
+        for child in graph.nodes[node].children:
+            name = child.local_name
+            if name == "save_counter" or any(x in name for x in ("optimizer", "metric", "loss")):
+                continue
+            path = f"{paths[node]}/{name}".removeprefix("/")
+            for attribute in graph.nodes[child.node_id].attributes:
+                known = found.get(attribute.checkpoint_key, "").rpartition("/")[2] in words
+                if attribute.name == "VARIABLE_VALUE" and not known:
+                    found[attribute.checkpoint_key] = path
+            if child.node_id not in paths:
+                paths[child.node_id] = path
+                queue.append(child.node_id)
+    return found
 
 
 def import_saved_model(network: str, path: Path) -> checkpoint.Arrays:

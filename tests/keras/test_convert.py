@@ -143,3 +143,119 @@ def test_float64_is_exported_as_float64(
     convert.export_weights(exact, "generator", tmp_path / "x.weights.h5")
     back = convert.import_weights("generator", tmp_path / "x.weights.h5")
     assert {array.dtype for array in back.values()} == {np.dtype(np.float64)}
+
+
+# ------------------------------------------------------------------ files of other people's
+
+
+def plain(network: str, **change: object) -> keras.Sequential:
+    """The network in Keras's own layers, LeakyReLU before pooling, statistics of its own."""
+    from keras.layers import (
+        BatchNormalization,
+        Conv2D,
+        Conv2DTranspose,
+        Dense,
+        Flatten,
+        LeakyReLU,
+        MaxPooling2D,
+        ReLU,
+        Reshape,
+    )  # fmt: skip
+
+    get = {"slope": 0.01, "epsilon": 1e-5, "last": "tanh", "strides": 2} | change
+    if network == "discriminator":
+        act = [LeakyReLU(negative_slope=get["slope"]) for _ in range(3)]
+        return keras.Sequential([
+            keras.Input((28, 28, 1)), Conv2D(32, 5), act[0], MaxPooling2D(), Conv2D(64, 5), act[1],
+            MaxPooling2D(), Flatten(), Dense(1024), act[2], Dense(1),
+        ])  # fmt: skip
+    norms = [BatchNormalization(epsilon=get["epsilon"]) for _ in range(3)]
+    same = {"strides": get["strides"], "padding": "same"}
+    model = keras.Sequential([
+        keras.Input((20,)), Dense(1024), ReLU(), norms[0], Dense(6272, "relu"), norms[1],
+        Reshape((7, 7, 128)), Conv2DTranspose(64, 4, activation="relu", **same), norms[2],
+        Conv2DTranspose(1, 4, strides=2, padding="same", activation=get["last"]),
+    ])  # fmt: skip
+    rng = np.random.default_rng(1)
+    for norm in norms:
+        for variable in norm.variables:
+            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+    return model
+
+
+def same_function(network: str, model: keras.Model, arrays: checkpoint.Arrays) -> None:
+    saved = checkpoint.Checkpoint(arrays, Config(noise_size=20), 0, "keras", {})
+    ours = convert.to_framework(saved, network)
+    shape = (3, 20) if network == "generator" else (3, 28, 28, 1)
+    x = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+    a, b = (keras.ops.convert_to_numpy(m(x, training=False)) for m in (ours, model))
+    assert np.linalg.norm(a - b) <= 1e-5 * np.linalg.norm(b)
+
+
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+def test_a_plain_network_both_ways(network: str, tmp_path: Path):
+    model = plain(network)
+    model.save(tmp_path / "x.keras")
+    model.save_weights(tmp_path / "x.weights.h5")
+    arrays = convert.import_model(network, tmp_path / "x.keras")
+    same_function(network, model, arrays)
+    for name, array in convert.import_weights(network, tmp_path / "x.weights.h5").items():
+        np.testing.assert_array_equal(array, arrays[name], err_msg=name)
+    saved = checkpoint.Checkpoint(arrays, Config(noise_size=20), 0, "keras", {})
+    convert.export_weights(saved, network, tmp_path / "back.weights.h5")
+    wanted = [keras.ops.convert_to_numpy(v.value) for v in model.variables]
+    for variable in model.variables:
+        variable.assign(np.zeros(variable.shape))
+    model.load_weights(tmp_path / "back.weights.h5")
+    for variable, value in zip(model.variables, wanted, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable.value), value)
+
+
+def test_kerass_own_epsilon_is_taken_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    model = plain("generator", epsilon=1e-3)
+    model.save(tmp_path / "x.keras")
+    same_function("generator", model, convert.import_model("generator", tmp_path / "x.keras"))
+    assert "norm3's epsilon is 0.001, here 1e-05" in capsys.readouterr().out
+
+
+def test_an_optimizer_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    model = plain("discriminator")
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    model.save(tmp_path / "x.keras")
+    same_function(
+        "discriminator", model, convert.import_model("discriminator", tmp_path / "x.keras")
+    )
+    assert "moments of zero" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("network", "change", "text"),
+    [
+        ("discriminator", {"slope": 0.3}, "LeakyReLU 0.3, not LeakyReLU 0.01"),
+        ("generator", {"last": "sigmoid"}, "sigmoid, not tanh"),
+        ("generator", {"strides": 1}, r"Conv2DTranspose, strides \[1, 1\].*strides \[2, 2\]"),
+    ],
+)
+def test_weights_that_fit_another_function_are_refused(
+    network: str, change: dict[str, object], text: str, tmp_path: Path
+):
+    plain(network, **change).save(tmp_path / "x.keras")
+    with pytest.raises(UserError, match=text):
+        convert.import_model(network, tmp_path / "x.keras")
+
+
+def test_a_functional_network(tmp_path: Path):
+    model = plain("discriminator")
+    functional = keras.Model(model.inputs, model.outputs)
+    functional.save(tmp_path / "x.keras")
+    same_function(
+        "discriminator", model, convert.import_model("discriminator", tmp_path / "x.keras")
+    )
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_old_format_is_named(tmp_path: Path):
+    plain("discriminator").save(tmp_path / "x.h5")
+    with pytest.raises(UserError, match="in Keras's old format"):
+        convert.import_weights("discriminator", tmp_path / "x.h5")

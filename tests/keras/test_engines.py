@@ -53,10 +53,13 @@ def test_the_same_tests(engine: str):
     # On JAX every state compiles its step anew, for seconds.
     some = ""
     if engine == "jax":
-        some = "fit or batch_norm or adam or leaky or counts or float64_layers or device"
+        some = (
+            "fit or batch_norm or adam or leaky or counts or float64_layers or device "
+            "or plain or refused"
+        )
     done = run(
         engine, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", some,
-        str(HERE / "test_networks.py"), str(HERE / "test_training.py"),
+        *(str(HERE / f"test_{name}.py") for name in ("networks", "training", "convert")),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from common import checkpoint
-from common.config import Config
+from common.config import Config, UserError
 from tensorflow_impl import convert, sample
 from tensorflow_impl.networks import Generator
 
@@ -74,7 +74,7 @@ def test_wrong_files_are_refused(saved: Path, tmp_path: Path, command) -> None:
     target, wrong = tmp_path / "x.safetensors", tmp_path / "wrong.ckpt"
     module = convert.to_framework(checkpoint.load(saved), "discriminator")
     tf.train.Checkpoint(module).write(str(wrong))
-    refused("unknown tensor 'conv1/bias'", command(CONVERT, wrong, target, status=2))
+    refused("no scale of shape (1024,), generator/norm1", command(CONVERT, wrong, target, status=2))
     module = Generator()
     module.norm2.scale = tf.Variable(tf.zeros(1000))
     tf.train.Checkpoint(module).write(str(wrong))
@@ -87,3 +87,107 @@ def test_wrong_files_are_refused(saved: Path, tmp_path: Path, command) -> None:
     refused("There is no file", command(CONVERT, tmp_path / "none.ckpt", target, status=2))
     refused("no known ending", command(CONVERT, saved, tmp_path / "g.h5", status=2))
     assert not target.exists()
+
+
+# ------------------------------------------------------------------ files of other people's
+
+
+class Weighted(tf.Module):
+    def __init__(self, *shape: int, outputs: int) -> None:
+        super().__init__()
+        rng = np.random.default_rng(sum(shape))
+        self.w = tf.Variable(rng.normal(size=shape).astype(np.float32))
+        self.b = tf.Variable(rng.normal(size=outputs).astype(np.float32))
+
+
+class Norm(tf.Module):
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        rng = np.random.default_rng(size)
+        for name in ("gamma", "beta", "moving_mean", "moving_var"):
+            setattr(self, name, tf.Variable(rng.random(size, np.float32)))
+
+
+class OtherNames(tf.Module):
+    """The generator's variables as another person might have named them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.first_bn = Weighted(20, 1024, outputs=1024), Norm(1024)
+        self.up, self.up_bn = Weighted(4, 4, 64, 128, outputs=64), Norm(64)
+        self.second, self.second_bn = Weighted(1024, 6272, outputs=6272), Norm(6272)
+        self.image = Weighted(4, 4, 1, 64, outputs=1)
+
+
+class Optimizer(tf.Module):
+    """Like Keras's, it refers to the variables that it trains, and saved first it names them."""
+
+    def __init__(self, parameters: list[tf.Variable]) -> None:
+        super().__init__()
+        self.parameters = list(parameters)
+        self.moments = [tf.Variable(tf.zeros_like(p)) for p in parameters]
+
+
+def check_other_names(arrays: checkpoint.Arrays, module: OtherNames) -> None:
+    assert len(arrays) == len(module.variables)
+    for name, variable in (
+        ("dense1/kernel", module.first.w),
+        ("dense2/bias", module.second.b),
+        ("norm3/offset", module.up_bn.beta),
+        ("norm2/moving_variance", module.second_bn.moving_var),
+        ("deconv1/kernel", module.up.w),
+        ("deconv2/bias", module.image.b),
+    ):
+        np.testing.assert_array_equal(arrays[f"generator/{name}"], variable.numpy(), err_msg=name)
+
+
+def test_a_checkpoint_with_other_names(tmp_path: Path, command) -> None:
+    module = OtherNames()
+    path = tf.train.Checkpoint(model=module).save(str(tmp_path / "ckpt"))
+    assert path.endswith("ckpt-1")  # no ending of ours
+    command(CONVERT, path, tmp_path / "x.safetensors")
+    check_other_names(
+        {
+            name: array
+            for name, array in checkpoint.load(tmp_path / "x.safetensors").arrays.items()
+            if name.startswith("generator/")
+        },
+        module,
+    )
+
+
+def test_a_checkpoint_of_everything(saved: Path, tmp_path: Path) -> None:
+    """Both networks and an optimizer, under whose name the variables' values lie in the file."""
+    module = OtherNames()
+    discriminator = convert.to_framework(checkpoint.load(saved), "discriminator")
+    path = tf.train.Checkpoint(
+        a_optimizer=Optimizer(module.trainable_variables),
+        discriminator=discriminator,
+        generator=module,
+    ).save(str(tmp_path / "ckpt"))
+    assert any("a_optimizer" in name for name, _ in tf.train.list_variables(path))
+    check_other_names(convert.import_checkpoint("generator", Path(path)), module)
+    arrays = convert.import_checkpoint("discriminator", Path(path))
+    np.testing.assert_array_equal(arrays["discriminator/conv2/kernel"], discriminator.conv2.kernel)
+
+
+def test_a_saved_model_without_an_ending(tmp_path: Path, command) -> None:
+    module = OtherNames()
+    tf.saved_model.save(module, str(tmp_path / "mine"))
+    command(CONVERT, tmp_path / "mine", tmp_path / "x.safetensors")
+
+
+def test_the_first_mismatch_is_named(tmp_path: Path) -> None:
+    module = OtherNames()
+    module.third_bn = Norm(64)
+    path = tf.train.Checkpoint(module).write(str(tmp_path / "x.ckpt"))
+    with pytest.raises(UserError, match=r"several scale of shape \(64,\), generator/norm3/scale"):
+        convert.import_checkpoint("generator", Path(path))
+    module.third_bn = Norm(65)
+    path = tf.train.Checkpoint(module).write(str(tmp_path / "x.ckpt"))
+    with pytest.raises(UserError, match="unknown tensor 'third_bn/"):
+        convert.import_checkpoint("generator", Path(path))
+    module.third_bn = tf.Variable(1)
+    path = tf.train.Checkpoint(module).write(str(tmp_path / "x.ckpt"))
+    with pytest.raises(UserError, match="third_bn holds int32"):
+        convert.import_checkpoint("generator", Path(path))
