@@ -83,7 +83,7 @@ quality: setup ## train what is missing, score it, write the bands: SEEDS=5 ENGI
 readme: setup-pytorch ## fill README.md from the sources and docs/figures
 	@$(RUN) compare.readme
 
-bench: setup ## time every backend against the published loop, interleaved
+bench: setup ## time the engines, each in turns with its framework's own loop, against the limit
 	@$(RUN) compare.bench $(ARGS)
 
 # ---------------------------------------------------------------- check

@@ -196,18 +196,26 @@ def test_a_baseline_serves_turns(name: str) -> None:
     assert timed.memory["peak_mib"] > 50
 
 
-def test_the_command(command: Command, data_dir: str, tmp_path: Path) -> None:
+def test_the_command(
+    data_dir: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(bench, "FRAMEWORKS", ("torch",))  # each product costs its start-up
     out = tmp_path / "bench.json"
     flags = ["--engines", "pytorch", "--precisions", "float32", "--devices", "cpu"]
     flags += ["--batch-sizes", "2", "--rounds", "2", "--turn", "1"]
-    done = command("compare.bench", *flags, "--data-dir", data_dir, "--out", out)
+    flags += ["--data-dir", data_dir, "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["bench.py", *flags])
+    bench.main()
     written = json.loads(out.read_text())
     assert [row["name"] for row in written["rows"]] == ["pytorch", bench.BASELINES["pytorch"]]
-    assert bench.table(written["rows"]) in done.stdout
+    assert bench.table(written["rows"]) in capsys.readouterr().out
     assert written["command"][:3] == ["python", "-m", "compare.bench"]
     assert out.with_suffix(".png").exists()
     assert all(len(row["ms_all"]) == 2 for row in written["rows"])
-    assert {rate["framework"] for rate in written["rates"]} == {"torch", "tensorflow", "jax"}
+    assert [rate["framework"] for rate in written["rates"]] == ["torch"]
     assert all(rate["flops"] > 1e9 and rate["bandwidth"] > 1e8 for rate in written["rates"])
 
 
@@ -242,6 +250,7 @@ def test_growth(tmp_path: Path, data_dir: str) -> None:
     assert np.array_equal(made[6], digits[0])
 
 
+@pytest.mark.slow
 def test_growth_is_measured(data_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Config(device="cpu", batch_size=2, data_dir=data_dir)
     chosen = engines.choose("pytorch")
