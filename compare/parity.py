@@ -70,7 +70,8 @@ class ParityArguments:
     """Iterations in A, and then in B, on rung 5."""
 
     batch_size: int = 16
-    """Images per iteration."""
+    """Images per iteration; few, as float64 steps are slow with one thread, most so in Keras on JAX
+    and PyTorch, and more images test nothing else."""
 
     seed: int = 0
     """Seed of the experiment."""

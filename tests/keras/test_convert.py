@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,6 +148,20 @@ def test_float64_is_exported_as_float64(
 # ------------------------------------------------------------------ files of other people's
 
 
+@pytest.fixture
+def float32() -> Iterator[None]:
+    """Keras's defaults in this process, which a float64 run changes."""
+    before = keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+    yield
+    keras.config.set_floatx(before[0])
+    keras.config.set_dtype_policy(before[1])
+
+
+OTHERS = pytest.mark.usefixtures("float32")
+
+
 def plain(network: str, **change: object) -> keras.Sequential:
     """The network in Keras's own layers, LeakyReLU before pooling, statistics of its own."""
     from keras.layers import (
@@ -179,7 +193,7 @@ def plain(network: str, **change: object) -> keras.Sequential:
     rng = np.random.default_rng(1)
     for norm in norms:
         for variable in norm.variables:
-            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+            variable.assign(rng.uniform(0.5, 1.5, variable.shape).astype(np.float32))
     return model
 
 
@@ -192,6 +206,7 @@ def same_function(network: str, model: keras.Model, arrays: checkpoint.Arrays) -
     assert np.linalg.norm(a - b) <= 1e-5 * np.linalg.norm(b)
 
 
+@OTHERS
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
 def test_a_plain_network_both_ways(network: str, tmp_path: Path):
     model = plain(network)
@@ -205,12 +220,13 @@ def test_a_plain_network_both_ways(network: str, tmp_path: Path):
     convert.export_weights(saved, network, tmp_path / "back.weights.h5")
     wanted = [keras.ops.convert_to_numpy(v.value) for v in model.variables]
     for variable in model.variables:
-        variable.assign(np.zeros(variable.shape))
+        variable.assign(np.zeros(variable.shape, np.float32))
     model.load_weights(tmp_path / "back.weights.h5")
     for variable, value in zip(model.variables, wanted, strict=True):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable.value), value)
 
 
+@OTHERS
 def test_kerass_own_epsilon_is_taken_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     model = plain("generator", epsilon=1e-3)
     model.save(tmp_path / "x.keras")
@@ -218,6 +234,7 @@ def test_kerass_own_epsilon_is_taken_over(tmp_path: Path, capsys: pytest.Capture
     assert "norm3's epsilon is 0.001, here 1e-05" in capsys.readouterr().out
 
 
+@OTHERS
 def test_an_optimizer_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     model = plain("discriminator")
     model.compile("adam", "mse")
@@ -229,6 +246,7 @@ def test_an_optimizer_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "moments of zero" in capsys.readouterr().out
 
 
+@OTHERS
 @pytest.mark.parametrize(
     ("network", "change", "text"),
     [
@@ -245,6 +263,7 @@ def test_weights_that_fit_another_function_are_refused(
         convert.import_model(network, tmp_path / "x.keras")
 
 
+@OTHERS
 def test_a_functional_network(tmp_path: Path):
     model = plain("discriminator")
     functional = keras.Model(model.inputs, model.outputs)
@@ -254,6 +273,7 @@ def test_a_functional_network(tmp_path: Path):
     )
 
 
+@OTHERS
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_the_old_format_is_named(tmp_path: Path):
     plain("discriminator").save(tmp_path / "x.h5")
