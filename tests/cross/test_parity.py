@@ -18,7 +18,7 @@ from compare.parity import Finding
 # One that is not installed here is an error, not a shorter ladder.
 CHOSEN = engines.choose(engines.ALL)
 PAIRS = len(CHOSEN) * (len(CHOSEN) - 1) // 2
-STEPS = 100  # of rung 4's windows
+STEPS = 60  # of rung 4's windows
 
 
 def settings(data_dir: str, precision: str) -> Config:
