@@ -1,8 +1,8 @@
 """The parity ladder over every pair of engines: `python -m compare.parity --help`.
 
-Each engine computes in a process of its own, with one thread, one after the other: two busy threads
-make a small float64 step many times slower. They meet as files. Every difference is
-||a - b|| / ||b|| of one array; a rung reports its worst.
+Each engine computes in a process of its own with one thread, since two busy threads make a small
+float64 step many times slower, and as many at once as there are cores. They meet as files. Every
+difference is ||a - b|| / ||b|| of one array; a rung reports its worst.
 
     0  names, shapes, counts, and the initial weights themselves
     1  outputs of D and of G, in training and evaluation mode
@@ -26,13 +26,15 @@ import io
 import itertools
 import json
 import math
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +48,8 @@ from common.run import git_commit, processor
 from compare import engines
 from compare.engines import Engine, Worker
 from compare.probe import ANCHOR_STEPS
+
+T = TypeVar("T")
 
 # Float64 bounds per rung. Float32 is bounded on rungs 0 to 2 only: its runs part after ten steps.
 BOUNDS = {0: 0.0, 1: 1e-13, 2: 1e-11, 3: 1e-12, 4: 1e-10, 5: 1e-10}
@@ -133,11 +137,13 @@ def start(chosen: list[Engine], settings: Config) -> Iterator[list[Worker]]:
 
 def run_ladder(workers: list[Worker], free_steps: int, folder: Path) -> dict[str, Arrays]:
     """Engine name -> the arrays that compare/probe.py's `ladder` writes: rungs 0 to 3, free run."""
-    results = {}
-    for worker in _progress(workers, f"free runs, {free_steps} steps"):
-        worker.do("ladder", steps_count=free_steps, anchors=[], out=str(folder / "ladder.npz"))
-        results[worker.engine.name] = _take(folder / "ladder.npz")
-    return results
+
+    def ladder(worker: Worker) -> Arrays:
+        out = folder / f"{worker.engine.name}-ladder.npz"
+        worker.do("ladder", steps_count=free_steps, anchors=[], out=str(out))
+        return _take(out)
+
+    return _each(workers, f"free runs, {free_steps} steps", ladder)
 
 
 def run_windows(workers: list[Worker], steps: int, folder: Path) -> dict[str, Arrays]:
@@ -145,10 +151,13 @@ def run_windows(workers: list[Worker], steps: int, folder: Path) -> dict[str, Ar
     files = [str(folder / f"anchor-{i}.safetensors") for i in range(-(-steps // ANCHOR_STEPS))]
     last = (len(files) - 1) * ANCHOR_STEPS + 1
     workers[0].do("ladder", steps_count=last, anchors=files, out=str(folder / "anchors.npz"))
-    results = {}
-    for worker in _progress(workers, f"windows of {ANCHOR_STEPS} steps"):
-        worker.do("windows", anchors=files, out=str(folder / "windows.npz"))
-        results[worker.engine.name] = _take(folder / "windows.npz")
+
+    def windows(worker: Worker) -> Arrays:
+        out = folder / f"{worker.engine.name}-windows.npz"
+        worker.do("windows", anchors=files, out=str(out))
+        return _take(out)
+
+    results = _each(workers, f"windows of {ANCHOR_STEPS} steps", windows)
     for file in files:
         Path(file).unlink()
     return results
@@ -160,8 +169,18 @@ def run_nudged(worker: Worker, free_steps: int, folder: Path) -> Arrays:
     return _take(folder / "nudged.npz")
 
 
-def _progress(workers: list[Worker], title: str) -> Iterable[Worker]:
-    return tqdm(workers, desc=title, disable=not sys.stderr.isatty())
+def _each(workers: list[Worker], title: str, task: Callable[[Worker], T]) -> dict[str, T]:
+    """Engine name -> the task's result; as many at once as there are cores."""
+    bar = tqdm(total=len(workers), desc=title, disable=not sys.stderr.isatty())
+
+    def counted(worker: Worker) -> T:
+        result = task(worker)
+        bar.update()
+        return result
+
+    with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(counted, workers))
+    return {worker.engine.name: result for worker, result in zip(workers, results, strict=True)}
 
 
 def _take(path: Path) -> Arrays:
@@ -243,13 +262,17 @@ def run_relay(workers: list[Worker], settings: Config, steps: int, folder: Path)
     """Train `steps` in A and as many in B, against all in A, for every ordered pair."""
     names = [worker.engine.name for worker in workers]
     halves = {name: str(folder / f"{name}-half.safetensors") for name in names}
-    for worker in _progress(workers, f"relay, first {steps} steps"):
-        files = {"": halves[worker.engine.name]}
-        worker.do("relay", first=0, steps_count=steps, files=files)
     ends = {(a, b): folder / f"{a}-{b}.safetensors" for a in names for b in names}
-    for worker in _progress(workers, f"relay, last {steps} steps"):
+
+    def first(worker: Worker) -> None:
+        worker.do("relay", first=0, steps_count=steps, files={"": halves[worker.engine.name]})
+
+    def last(worker: Worker) -> None:
         files = {halves[a]: str(ends[a, worker.engine.name]) for a in names}
         worker.do("relay", first=steps, steps_count=steps, files=files)
+
+    _each(workers, f"relay, first {steps} steps", first)
+    _each(workers, f"relay, last {steps} steps", last)
     findings = []
     for a in names:
         alone = checkpoint.load(ends[a, a]).arrays
