@@ -402,7 +402,7 @@ def plot(record: dict[str, Any], path: Path) -> None:
     axes.set_yticks(range(len(rows)), labels)
     axes.invert_yaxis()
     axes.set_xlabel(
-        "milliseconds per iteration: median, quartiles; red: limit; grey: the framework's own loop"
+        "milliseconds per iteration: median, quartiles\nred: limit; grey: the framework's own loop"
     )
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
