@@ -100,6 +100,17 @@ def chunk_end(config: Config, step: int, chunk_steps: int) -> int:
     return min(total_steps(config), *((step // n + 1) * n for n in every))
 
 
+def data_of(
+    dataset: Dataset, config: Config, steps: range, mine: slice = slice(None)
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """The steps' images (K, B, H, W, C) and noise (K, B, Z). mine: the part of each batch."""
+    seed, batch, size = config.seed, config.batch_size, dataset.shape[0]
+    which = np.stack([indices(seed, s, batch, size)[mine] for s in steps])
+    images = dataset.gather(which.ravel())
+    z = np.stack([noise(seed, s, batch, config.noise_size)[mine] for s in steps])
+    return images.reshape(*which.shape, *images.shape[1:]), z
+
+
 def chunks(
     dataset: Dataset,
     config: Config,
@@ -118,15 +129,10 @@ def chunks(
         raise ValueError(f"batch {config.batch_size} cannot be shared by {world}, rank {rank}")
     share = config.batch_size // world
     mine = slice(rank * share, (rank + 1) * share)
-    size = dataset.shape[0]
 
     def make(step: int) -> Chunk:
         steps = range(step, chunk_end(config, step, chunk_steps()))
-        seed, batch = config.seed, config.batch_size
-        which = np.concatenate([indices(seed, s, batch, size)[mine] for s in steps])
-        images = dataset.gather(which)
-        z = np.stack([noise(seed, s, batch, config.noise_size)[mine] for s in steps])
-        return Chunk(step, images.reshape(len(steps), share, *images.shape[1:]), z)
+        return Chunk(step, *data_of(dataset, config, steps, mine))
 
     end = total_steps(config)
     if start_step >= end:

@@ -47,9 +47,13 @@ class Loaded:
         """Write the state as a checkpoint."""
         checkpoint.save(Path(path), self.get(), self.config, self.package, {})
 
+    def data(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of those steps of the experiment: images (K, B, H, W, C), noise (K, B, Z)."""
+        return batches.data_of(self.dataset, self.config, range(first, first + count))
+
     def train(self, first: int, count: int) -> np.ndarray:
         """Train the steps first .. first + count of the experiment: metrics (count, 4)."""
-        return self.steps.train_chunk(self.state, *chunk(self.config, self.dataset, first, count))
+        return self.steps.train_chunk(self.state, *self.data(first, count))
 
 
 def load(package: str, config: Config) -> Loaded:
@@ -63,17 +67,6 @@ def load(package: str, config: Config) -> Loaded:
     return loaded
 
 
-def chunk(
-    config: Config, dataset: batches.Dataset, start: int, count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Steps start .. start + count of the experiment: images (K, B, H, W, C), noise (K, B, Z)."""
-    steps, batch = range(start, start + count), config.batch_size
-    which = [batches.indices(config.seed, s, batch, dataset.shape[0]) for s in steps]
-    images = np.stack([dataset.gather(indices) for indices in which])
-    noise = np.stack([batches.noise(config.seed, s, batch, config.noise_size) for s in steps])
-    return images, noise
-
-
 # ------------------------------------------------------------------ the parity ladder's tasks
 
 
@@ -84,7 +77,7 @@ def ladder(loaded: Loaded, steps_count: int, out: str, anchors: list[str]) -> No
     """
     loaded.set(checkpoint.initial(loaded.config))
     arrays: dict[str, Any] = {f"initial/{name}": array for name, array in loaded.get().items()}
-    images, noise = chunk(loaded.config, loaded.dataset, 0, 1)
+    images, noise = loaded.data(0, 1)
     for name, array in loaded.steps.outputs(loaded.state, images[0], noise[0]).items():
         arrays[f"outputs/{name}"] = array
     loaded.set(checkpoint.initial(loaded.config))  # outputs() moved the running statistics

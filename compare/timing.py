@@ -39,12 +39,9 @@ class Stream:
 
     def next(self, count: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """The next `count` steps: images (K, B, H, W, C), noise (K, B, Z) in [-1, 1)."""
-        seed, batch, z = self.config.seed, self.config.batch_size, self.config.noise_size
         steps = range(self.step, self.step + count)
         self.step += count
-        size = self.dataset.shape[0]
-        images = [self.dataset.gather(batches.indices(seed, s, batch, size)) for s in steps]
-        return np.stack(images), np.stack([batches.noise(seed, s, batch, z) for s in steps])
+        return batches.data_of(self.dataset, self.config, steps)
 
 
 def serve(prepare: Callable[[int], T], work: Callable[[T], object], device: str = "") -> None:
@@ -123,8 +120,6 @@ def backend(
 
     states = importlib.import_module(f"{package}.state")
     steps = importlib.import_module(f"{package}.step")
-    if package == "pytorch_impl":  # as its train.py does; Keras's engine does so itself
-        sys.modules["torch"].set_flush_denormal(config.precision != "float64")
     state = states.TrainState(config)
     states.from_canonical(state, initial(config))
     if config.compile:

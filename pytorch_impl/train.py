@@ -14,8 +14,6 @@ def train(run: runs.Run, dataset: Dataset) -> None:
     from pytorch_impl import state as states
     from pytorch_impl import step as steps
 
-    # Values below 1e-38 cost a processor a hundred times the time and move no result.
-    torch.set_flush_denormal(run.config.precision != "float64")
     state = states.TrainState(run.config)
     states.from_canonical(state, run.arrays)
     if run.config.compile:
