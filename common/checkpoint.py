@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from common import architecture
 from common.config import Config, UserError, from_json, to_json
+from common.recipes import RECIPES
 
 FORMAT_VERSION = "1"
 FILE_NAME = "checkpoint.safetensors"
+AVERAGE = "average/"
 COUNTS = ("step", "optimizer/discriminator/count", "optimizer/generator/count")
 
 Arrays = dict[str, NDArray[Any]]
@@ -41,7 +43,8 @@ def expected(config: Config) -> dict[str, tuple[tuple[int, ...], str]]:
     """Canonical name -> (shape, dtype) of every array of a state.
 
     Parameters and running statistics, both Adam moments of each trainable parameter (float32;
-    float64 in float64 runs), and int64 scalars: `step` and each optimizer's count.
+    float64 in float64 runs), and int64 scalars: `step` and each optimizer's count. If the recipe
+    averages the generator, its averaged parameters and statistics: average/generator/...
     """
     table = architecture.get(config.architecture, config.noise_size)
     dtype = "float64" if config.precision == "float64" else "float32"
@@ -49,6 +52,10 @@ def expected(config: Config) -> dict[str, tuple[tuple[int, ...], str]]:
     for name, shape in table.trainable().items():
         for moment in ("first_moment", "second_moment"):
             arrays[f"optimizer/{name}/{moment}"] = (shape, dtype)
+    if RECIPES[config.recipe].average:
+        for name, shape in table.parameters().items():
+            if name.startswith("generator/"):
+                arrays[AVERAGE + name] = (shape, dtype)
     return arrays | dict.fromkeys(COUNTS, ((), "int64"))
 
 
@@ -189,7 +196,7 @@ def find(run: Path) -> Path:
 
 
 def initial(config: Config) -> Arrays:
-    """The state before the first step: initial weights, moments and counts of zero."""
+    """The state before the first step: initial weights, an average equal to them, and zeros."""
     from common.initializers import initial_parameters
 
     table = architecture.get(config.architecture, config.noise_size)
@@ -198,4 +205,6 @@ def initial(config: Config) -> Arrays:
     }
     for name, array in initial_parameters(table, config.seed).items():
         arrays[name] = array.astype(arrays[name].dtype)
+        if AVERAGE + name in arrays:
+            arrays[AVERAGE + name] = arrays[name].copy()
     return arrays

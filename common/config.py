@@ -12,14 +12,17 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, TypeVar
+
+from common import recipes
 
 # Fields that a resumed run may change: they move no number of the training itself.
 RESUME_MAY_CHANGE = frozenset(
     {"steps", "epochs", "show_every", "checkpoint_every", "device", "compile", "data_dir"}
 )
+LENGTH = frozenset({"steps", "epochs"})
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16", "float64"]
@@ -49,13 +52,16 @@ class Config:
     """Length of the noise vector z, uniform in [-1, 1) (the tutorial's noise_size=96)."""
 
     learning_rate: float = 3e-4
-    """Adam's step size for both networks, per update (the tutorial's source: CS231n's exercise)."""
+    """Adam's step size, per update (the tutorial's source: CS231n's exercise). By default the
+    recipe's; tuned: D's 1e-3 at the start, and G's is twice that."""
 
     beta1: float = 0.5
-    """Adam's decay of the first moment (Radford et al. 2016, section 4). [0, 1)"""
+    """Adam's decay of the first moment (Radford et al. 2016, section 4). By default the recipe's;
+    tuned: 0. [0, 1)"""
 
     beta2: float = 0.999
-    """Adam's decay of the second moment (Kingma & Ba 2015). [0, 1)"""
+    """Adam's decay of the second moment (Kingma & Ba 2015). By default the recipe's; tuned: 0.99.
+    [0, 1)"""
 
     show_every: int = 250
     """Iterations between two sample grids and two printed lines (the tutorial's show_every=250)."""
@@ -72,8 +78,9 @@ class Config:
     architecture: Literal["mnist28"] = "mnist28"
     """The two networks; common/architecture.py has their tables."""
 
-    recipe: Literal["published"] = "published"
-    """The training recipe: the losses and updates as the tutorial published them."""
+    recipe: Literal["published", "tuned"] = "published"
+    """The training recipe: the updates as the tutorial published them, or tuned for the quality of
+    the samples (common/recipes.py)."""
 
     precision: Precision = "float32"
     """Arithmetic. bfloat16 computes in it, and keeps weights, moments and losses in float32."""
@@ -93,7 +100,7 @@ class TrainArguments(Config):
     """Config plus what says where a training run lies."""
 
     out: str | None = None
-    """Run directory (default: runs/<backend>-<dataset>-seed<seed>)."""
+    """Run directory (default: runs/<backend>-<dataset>-seed<seed>, runs/<backend>-tuned-...)."""
 
     resume: str | None = None
     """Continue this run directory or checkpoint file, whichever backend wrote it."""
@@ -152,11 +159,28 @@ def check(config: Config) -> None:
         )
 
 
+def of_recipe(config: Config, given: Collection[str] = ()) -> Config:
+    """The Config with its recipe's learning rate and betas, but for the fields in `given`."""
+    recipe = recipes.RECIPES[config.recipe]
+    names = {"learning_rate", "beta1", "beta2"} - set(given)
+    return dataclasses.replace(config, **{name: getattr(recipe, name) for name in names})
+
+
 def total_steps(config: Config) -> int:
     """Iterations of the whole run. Every batch is full: 5 epochs of 50,000 at 128 are 1,953."""
     if config.steps is not None:
         return config.steps
     return config.epochs * config.train_images // config.batch_size
+
+
+def resume_may_change(config: Config) -> frozenset[str]:
+    """RESUME_MAY_CHANGE, without the run's length where the learning rate depends on it."""
+    return RESUME_MAY_CHANGE - (LENGTH if recipes.RECIPES[config.recipe].decays else set())
+
+
+def now(config: Config, step: int) -> recipes.Now:
+    """The recipe's numbers of the 0-based `step` of a run."""
+    return recipes.now(config.recipe, config.learning_rate, step, total_steps(config))
 
 
 # ------------------------------------------------------------------ JSON
@@ -285,4 +309,6 @@ def fail(error: UserError) -> NoReturn:
 def config_hash_text(config: Config) -> str:
     """The fields that determine the numbers, as canonical JSON: equal text, equal experiment."""
     values = {k: v for k, v in to_json(config).items() if k not in RESUME_MAY_CHANGE}
+    if recipes.RECIPES[config.recipe].decays:
+        values["steps"] = total_steps(config)
     return json.dumps(values, sort_keys=True)

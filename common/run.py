@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from common import batches, checkpoint, config, datasets, images
-from common.config import RESUME_MAY_CHANGE, Config, TrainArguments, UserError, total_steps
+from common.config import Config, TrainArguments, UserError, total_steps
 from common.watch import Watch
 
 METRICS = ("d_loss", "g_loss", "d_real", "d_fake")
@@ -63,12 +63,18 @@ def plan(arguments: TrainArguments, given: set[str], backend: str) -> Plan:
     """What to train and where, or UserError. Reads the checkpoint; writes nothing."""
     if arguments.resume is not None:
         return _plan_resume(arguments, given)
-    chosen = Config(**config.to_json(arguments))
+    chosen = config.of_recipe(Config(**config.to_json(arguments)), given)
     config.check(chosen)
-    default = f"runs/{backend}-{chosen.dataset}-seed{chosen.seed}"
+    default = f"runs/{run_name(backend, chosen)}"
     directory = Path(arguments.out or default)
     _check_directory(directory, arguments.overwrite)
     return Plan(chosen, directory, checkpoint.initial(chosen), 0, overwrite=arguments.overwrite)
+
+
+def run_name(engine: str, settings: Config) -> str:
+    """A run directory's default name: pytorch-mnist-seed0; pytorch-tuned-mnist-seed0."""
+    recipe = "" if settings.recipe == Config.recipe else f"-{settings.recipe}"
+    return f"{engine}{recipe}-{settings.dataset}-seed{settings.seed}"
 
 
 def _plan_resume(arguments: TrainArguments, given: set[str]) -> Plan:
@@ -77,13 +83,20 @@ def _plan_resume(arguments: TrainArguments, given: set[str]) -> Plan:
         raise UserError(f"--resume takes a run directory or a checkpoint file; {path} is neither.")
     file = checkpoint.find(path)
     saved = checkpoint.load(file)
-    for name in sorted(given & {f.name for f in dataclasses.fields(Config)} - RESUME_MAY_CHANGE):
-        allowed = ", ".join(config.flag(n) for n in sorted(RESUME_MAY_CHANGE))
+    may_change = config.resume_may_change(saved.config)
+    for name in sorted(given & {f.name for f in dataclasses.fields(Config)} - may_change):
+        allowed = ", ".join(config.flag(n) for n in sorted(may_change))
+        if name in config.LENGTH:
+            raise UserError(
+                f"{config.flag(name)} cannot be given with --resume: by recipe "
+                f"{saved.config.recipe} the learning rate falls to 0 at step "
+                f"{total_steps(saved.config)}; only {allowed} may change."
+            )
         raise UserError(
             f"{config.flag(name)} cannot be given with --resume: the checkpoint was trained with "
             f"{config.flag(name)} {getattr(saved.config, name)}; only {allowed} may change."
         )
-    changes = {name: getattr(arguments, name) for name in given & RESUME_MAY_CHANGE}
+    changes = {name: getattr(arguments, name) for name in given & may_change}
     if "epochs" in given and "steps" not in given:
         changes["steps"] = None
     chosen = dataclasses.replace(saved.config, **changes)
@@ -599,8 +612,8 @@ def main(backend: str, train: Callable[[Run, batches.Dataset], None]) -> None:
         if planned.step == total_steps(planned.config):
             _complete(planned)
             print(
-                f"{arguments.resume} is finished: all {planned.step} steps are done. To go on, "
-                "raise --steps or --epochs."
+                f"{arguments.resume} is finished: all {planned.step} steps are done."
+                + _to_go_on(planned.config)
             )
             return
         dataset = datasets.load(planned.config)
@@ -618,6 +631,12 @@ def main(backend: str, train: Callable[[Run, batches.Dataset], None]) -> None:
         _say_stopped(run)
         sys.stdout.flush()
         raise SystemExit(128 + signals.received) from None
+
+
+def _to_go_on(settings: Config) -> str:
+    if config.resume_may_change(settings) >= config.LENGTH:
+        return " To go on, raise --steps or --epochs."
+    return f" Recipe {settings.recipe} ends there; for a longer run, start one with --steps."
 
 
 def _say_stopped(run: Run | None) -> None:

@@ -27,3 +27,12 @@ def generator_loss(logits_fake: Tensor) -> Tensor:
     """BCE(fake, 1): the mean of -log D(G(z)). logits_fake: (N, 1) -> scalar."""
     ones = torch.ones_like(logits_fake)
     return batch_mean(F.binary_cross_entropy_with_logits(logits_fake, ones, reduction="none"))
+
+
+def gradient_penalty(logits_real: Tensor, real: Tensor) -> Tensor:
+    """R1 without its weight: the mean of ||grad D(x)||^2 / 2 (Mescheder et al. 2018, equation 9).
+
+    logits_real (N, 1), computed from real (N, C, H, W) -> scalar, to be differentiated again.
+    """
+    (gradient,) = torch.autograd.grad(logits_real.sum(), real, create_graph=True)
+    return batch_mean(gradient.square().sum((1, 2, 3))) / 2

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from common import architecture
-from common.checkpoint import Arrays
+from common.checkpoint import AVERAGE, Arrays
 from common.config import Config, UserError
+from common.recipes import RECIPES, Now
 from pytorch_impl import layers
 from pytorch_impl.networks import Discriminator, Generator
 
@@ -47,28 +48,35 @@ class TrainState:
         self.device = choose_device(config)
         self.dtype = torch.float64 if config.precision == "float64" else torch.float32
         self.step = 0  # updates done
-        self.captured: Callable[[Tensor, Tensor], Tensor] | None = None  # see step.compile_step
+        self.captured: Callable[[Tensor, Tensor, Now], Tensor] | None = None  # step.compile_step
         if self.device.type == "cpu":
             layers.keep_freed_memory()
         # Values below 1e-38 cost a processor a hundred times the time and move no result.
         torch.set_flush_denormal(config.precision != "float64")
         self.discriminator = Discriminator().to(self.device, self.dtype).train()
         self.generator = Generator(config.noise_size).to(self.device, self.dtype).train()
-        for network in (self.discriminator, self.generator):
+        self.average: Generator | None = None  # of G over the steps, if the recipe takes one
+        if RECIPES[config.recipe].average:
+            self.average = Generator(config.noise_size).to(self.device, self.dtype).eval()
+            self.average.requires_grad_(False)
+        for network in filter(None, (self.discriminator, self.generator, self.average)):
             layers.prefer_speed(network)
         self.d_optimizer = self._adam(self.discriminator)
         self.g_optimizer = self._adam(self.generator)
 
     def _adam(self, network: nn.Module) -> torch.optim.Adam:
         """Kingma & Ba 2015, algorithm 1: epsilon is added to the corrected sqrt(v)."""
-        config = self.config
+        config, cuda = self.config, self.device.type == "cuda"
         optimizer = torch.optim.Adam(
             network.parameters(),
-            lr=config.learning_rate,
+            # On CUDA a tensor, so that a captured step reads the rate of the moment.
+            lr=torch.tensor(config.learning_rate, device=self.device)
+            if cuda
+            else config.learning_rate,
             betas=(config.beta1, config.beta2),
             eps=1e-8,
-            fused=self.device.type in ("cpu", "cuda"),  # one kernel instead of eight a parameter
-            capturable=self.device.type == "cuda",  # its count stays on the device
+            fused=cuda or self.device.type == "cpu",  # one kernel instead of eight a parameter
+            capturable=cuda,  # its count stays on the device
         )
         # PyTorch makes the moments in the first step; made here, they can be loaded into.
         for parameter in network.parameters():
@@ -78,6 +86,23 @@ class TrainState:
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
         return optimizer
+
+    def set_rates(self, now: Now) -> None:
+        """The learning rates of one step."""
+        for optimizer, rate in ((self.d_optimizer, now.d_rate), (self.g_optimizer, now.g_rate)):
+            (group,) = optimizer.param_groups
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    @torch.no_grad()
+    def update_average(self, now: Now) -> None:
+        """Move the averaged generator, running statistics too, towards the generator."""
+        if self.average is not None:
+            new = parameter_tensors(self.generator, "generator")
+            for name, tensor in parameter_tensors(self.average, "generator").items():
+                tensor.lerp_(new[name], now.average)
 
     def autocast(self) -> AbstractContextManager[None]:
         """bfloat16 arithmetic where the run asks for it; weights and losses stay float32."""
@@ -114,7 +139,7 @@ def to_canonical(state: TrainState) -> Arrays:
     """The whole state as canonical arrays (common/checkpoint.py); copies on the host."""
     arrays: Arrays = {}
     for name, tensor in canonical_tensors(state).items():
-        array = to_canonical_layout(name.removeprefix("optimizer/"), tensor.detach().cpu().numpy())
+        array = to_canonical_layout(_parameter(name), tensor.detach().cpu().numpy())
         arrays[name] = np.array(array, order="C")
     count = np.array(state.step, np.int64)
     for name in ("step", "optimizer/discriminator/count", "optimizer/generator/count"):
@@ -126,7 +151,7 @@ def to_canonical(state: TrainState) -> Arrays:
 def from_canonical(state: TrainState, arrays: Arrays) -> None:
     """Copy canonical arrays into the state's existing tensors."""
     for name, tensor in canonical_tensors(state).items():
-        array = from_canonical_layout(name.removeprefix("optimizer/"), arrays[name])
+        array = from_canonical_layout(_parameter(name), arrays[name])
         tensor.copy_(torch.from_numpy(np.array(array, order="C")))
     for network, optimizer in (
         ("discriminator", state.d_optimizer),
@@ -149,7 +174,15 @@ def canonical_tensors(state: TrainState) -> dict[str, Tensor]:
             if isinstance(tensor, nn.Parameter):
                 tensors[f"optimizer/{name}/first_moment"] = optimizer.state[tensor]["exp_avg"]
                 tensors[f"optimizer/{name}/second_moment"] = optimizer.state[tensor]["exp_avg_sq"]
+    if state.average is not None:
+        for name, tensor in parameter_tensors(state.average, "generator").items():
+            tensors[AVERAGE + name] = tensor
     return tensors
+
+
+def _parameter(name: str) -> str:
+    """The parameter whose layout an array has: that of its moments and its average, too."""
+    return name.removeprefix("optimizer/").removeprefix(AVERAGE)
 
 
 def parameter_tensors(module: nn.Module, network: str) -> dict[str, Tensor]:

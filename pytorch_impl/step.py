@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from common import architecture
-from pytorch_impl.losses import batch_mean, discriminator_loss, generator_loss
+from common.config import now
+from common.recipes import RECIPES, Now
+from pytorch_impl.losses import batch_mean, discriminator_loss, generator_loss, gradient_penalty
 from pytorch_impl.state import TrainState, from_canonical, to_canonical
 
 
@@ -20,13 +22,15 @@ def scale_images(images: Tensor, dtype: torch.dtype) -> Tensor:
     return (images.to(dtype) / 127.5 - 1).permute(0, 3, 1, 2)  # a view: channels last in memory
 
 
-def train_step(state: TrainState, images: Tensor, noise: Tensor) -> Tensor:
+def train_step(state: TrainState, images: Tensor, noise: Tensor, now: Now) -> Tensor:
     """Update D, then G through the updated D, both with the same noise (the published order).
 
-    images uint8 (B, H, W, C); noise (B, Z) in [-1, 1) -> (4,): d_loss, g_loss, and the means of
-    D(x) and D(G(z)) in D's update. Changes the state in place.
+    images uint8 (B, H, W, C); noise (B, Z) in [-1, 1); now: the recipe's numbers of this step
+    -> (4,): d_loss, g_loss, and the means of D(x) and D(G(z)) in D's update. Changes the state in
+    place.
     """
     D, G = state.discriminator, state.generator
+    state.set_rates(now)
     real = scale_images(images, state.dtype)  # (B, C, H, W)
 
     # G runs once: the published second run has the same weights and noise, so the same images.
@@ -40,6 +44,10 @@ def train_step(state: TrainState, images: Tensor, noise: Tensor) -> Tensor:
     logits_real, logits_fake = logits.to(state.dtype).chunk(2)
     d_loss = discriminator_loss(logits_real, logits_fake)
     d_loss.backward()  # not into G, which D's update leaves alone
+    if now.penalty:  # - penalty / 2 E[||grad D(x)||^2]
+        with state.autocast():
+            logits = D.forward(real.requires_grad_())  # (B, 1); compiled it has no second gradient
+        (now.penalty * gradient_penalty(logits.to(state.dtype), real)).backward()
     state.d_optimizer.step()
     state.d_optimizer.zero_grad()
 
@@ -52,6 +60,7 @@ def train_step(state: TrainState, images: Tensor, noise: Tensor) -> Tensor:
     g_loss.backward()  # through D, without D's weight gradients
     state.g_optimizer.step()
     state.g_optimizer.zero_grad()
+    state.update_average(now)
 
     d_real, d_fake = batch_mean(logits_real.sigmoid()), batch_mean(logits_fake.sigmoid())
     return torch.stack([d_loss, g_loss, d_real, d_fake]).detach()  # (4,)
@@ -67,7 +76,8 @@ def train_chunk(
     images_ = torch.from_numpy(images).to(state.device, non_blocking=True)
     noise_ = torch.from_numpy(noise).to(state.device, non_blocking=True)
     step = state.captured or partial(train_step, state)
-    metrics = torch.stack([step(x, z) for x, z in zip(images_, noise_, strict=True)])
+    schedule = [now(state.config, state.step + k) for k in range(len(images))]
+    metrics = torch.stack([step(*batch) for batch in zip(images_, noise_, schedule, strict=True)])
     state.step += len(images)
     return metrics.cpu().numpy()
 
@@ -81,32 +91,43 @@ def compile_step(state: TrainState) -> None:
         state.generator.compile()
 
 
-def _capture(state: TrainState) -> Callable[[Tensor, Tensor], Tensor]:
+def _capture(state: TrainState) -> Callable[[Tensor, Tensor, Now], Tensor]:
     """train_step recorded as a CUDA graph: the host starts one graph instead of 200 kernels.
 
     The graph works on the tensors that were there when it was recorded, so inputs are copied into
-    its own and from_canonical into the state's. Recording needs a few real steps before it, on
-    a stream of their own, which are undone. See PyTorch's notes on CUDA graphs.
+    its own and from_canonical into the state's; a step with R1 has a graph of its own. Recording
+    needs a few real steps before it, on a stream of their own, which are undone. See PyTorch's
+    notes on CUDA graphs.
     """
     config = state.config
     image = architecture.get(config.architecture, config.noise_size).image_shape
     images = torch.zeros(config.batch_size, *image, dtype=torch.uint8, device=state.device)
     noise = torch.zeros(config.batch_size, config.noise_size, device=state.device)
+    d_rate, g_rate, average = torch.zeros(3, dtype=torch.float64, device=state.device)
     before = to_canonical(state)
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            train_step(state, images, noise)
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        metrics = train_step(state, images, noise)
+    graphs = {}
+    for penalty in {
+        now(config, step).penalty for step in range(RECIPES[config.recipe].penalty_every)
+    }:
+        values = Now(d_rate, g_rate, penalty, average)
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                train_step(state, images, noise, values)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            metrics = train_step(state, images, noise, values)
+        graphs[penalty] = graph, metrics
     from_canonical(state, before)
 
-    def captured(x: Tensor, z: Tensor) -> Tensor:
+    def captured(x: Tensor, z: Tensor, now: Now) -> Tensor:
         images.copy_(x)
         noise.copy_(z)
+        for tensor, value in ((d_rate, now.d_rate), (g_rate, now.g_rate), (average, now.average)):
+            tensor.fill_(value)
+        graph, metrics = graphs[now.penalty]
         graph.replay()
         return metrics.clone()  # the next replay writes there again
 
@@ -115,11 +136,14 @@ def _capture(state: TrainState) -> Callable[[Tensor, Tensor], Tensor]:
 
 @torch.no_grad()
 def generate(state: TrainState, noise: NDArray[np.float32]) -> NDArray[np.floating]:
-    """Images of the generator in evaluation mode: noise (N, Z) -> (N, H, W, C) in (-1, 1)."""
+    """Images of the generator in evaluation mode, of the averaged one where the recipe has one:
+    noise (N, Z) -> (N, H, W, C) in (-1, 1).
+    """
     z = torch.from_numpy(noise).to(state.device, state.dtype)
-    state.generator.eval()  # running statistics: an image does not depend on its batch-mates
+    generator = state.average or state.generator
+    generator.eval()  # running statistics: an image does not depend on its batch-mates
     try:
-        images = state.generator(z)  # (N, C, H, W)
+        images = generator(z)  # (N, C, H, W)
     finally:
         state.generator.train()
     return images.permute(0, 2, 3, 1).cpu().numpy()

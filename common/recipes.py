@@ -1,0 +1,78 @@
+"""The training recipes, and what of a step depends on its number alone.
+
+`published` is the tutorial's: the same update at every step. `tuned` trains the same two networks
+for as many iterations, and was searched for on MNIST (README, "Quality").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the two networks are updated, besides the losses, which every recipe shares."""
+
+    learning_rate: float  # D's; with beta1 and beta2 the defaults of the flags of these names
+    beta1: float
+    beta2: float
+    generator_rate: float = 1.0
+    """G's learning rate as a multiple of D's (two time scales: Heusel et al. 2017)."""
+
+    decays: bool = False
+    """Both learning rates fall linearly to 0 over the second half of the run."""
+
+    penalty: float = 0.0
+    """gamma of R1, D's gradient penalty on real images (Mescheder et al. 2018, equation 9)."""
+
+    penalty_every: int = 1
+    """R1 is taken every so many steps, times as much ("lazy": Karras et al. 2020, section 3.1)."""
+
+    average: float = 0.0
+    """Decay of the averaged generator, which draws the samples (Karras et al. 2018); 0: none."""
+
+
+RECIPES = {
+    "published": Recipe(learning_rate=3e-4, beta1=0.5, beta2=0.999),
+    "tuned": Recipe(
+        learning_rate=1e-3,
+        beta1=0.0,
+        beta2=0.99,
+        generator_rate=2.0,
+        decays=True,
+        penalty=1.0,
+        penalty_every=4,
+        average=0.999,
+    ),
+}
+
+
+class Now(NamedTuple):
+    """The numbers of one step. Engines may hold them as tensors, but for the penalty."""
+
+    d_rate: Any  # learning rates
+    g_rate: Any
+    penalty: float  # gamma of R1 at this step; 0: not taken
+    average: Any  # weight of the new generator in the average; 0: there is none
+
+
+def now(name: str, learning_rate: float, step: int, total: int) -> Now:
+    """The numbers of the 0-based `step` of `total`, by the recipe `name`, in float64.
+
+    learning_rate: D's at the start. The average's decay is ramped: at step t it is at most
+    (1 + t) / (10 + t), so that the first, random weights do not last (as TensorFlow's
+    ExponentialMovingAverage does it).
+    """
+    recipe = RECIPES[name]
+    rate = learning_rate
+    if recipe.decays:
+        rate *= min(1.0, 2 * (total - step) / total)
+    taken = recipe.penalty and step % recipe.penalty_every == 0
+    decay = min(recipe.average, (1 + step) / (10 + step))
+    return Now(
+        d_rate=rate,
+        g_rate=rate * recipe.generator_rate,
+        penalty=recipe.penalty * recipe.penalty_every if taken else 0.0,
+        average=1 - decay if recipe.average else 0.0,
+    )
