@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from common.config import Config, total_steps
 
 # The purpose is half of Philox's key, so streams of different purposes never meet.
-NOISE, ORDER, WEIGHTS, SHOWN, SAMPLED = 1, 2, 3, 4, 5
+NOISE, ORDER, WEIGHTS, SHOWN, SAMPLED, JITTER = 1, 2, 3, 4, 5, 6
 
 
 class Dataset(Protocol):
@@ -75,6 +75,17 @@ def shown_noise(seed: int, count: int, noise_size: int) -> NDArray[np.float32]:
 def sampled_noise(seed: int, count: int, noise_size: int) -> NDArray[np.float32]:
     """The noise of `sample --seed`, (count, Z). A smaller count gives a larger one's first rows."""
     return uniform(seed, SAMPLED, 0, count * noise_size).reshape(count, noise_size)
+
+
+def jitter(seed: int, image_shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    """Half a grey level of noise at most, in [-1/255, 1/255): (H, W, C), the same at every step.
+
+    D's gradient penalty is taken at real images plus this. Digits have a flat background, where
+    the values that a max pooling compares are equal but for rounding: which of them the gradient
+    goes to would be each library's accident.
+    """
+    count = int(np.prod(image_shape))
+    return uniform(seed, JITTER, 0, count).reshape(image_shape) / np.float32(255)
 
 
 @lru_cache(maxsize=2)

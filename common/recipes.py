@@ -32,6 +32,11 @@ class Recipe:
     average: float = 0.0
     """Decay of the averaged generator, which draws the samples (Karras et al. 2018); 0: none."""
 
+    @property
+    def lazy_penalty(self) -> float:
+        """gamma of R1 at the steps that take it."""
+        return self.penalty * self.penalty_every
+
 
 RECIPES = {
     "published": Recipe(learning_rate=3e-4, beta1=0.5, beta2=0.999),
@@ -68,11 +73,11 @@ def now(name: str, learning_rate: float, step: int, total: int) -> Now:
     rate = learning_rate
     if recipe.decays:
         rate *= min(1.0, 2 * (total - step) / total)
-    taken = recipe.penalty and step % recipe.penalty_every == 0
+    taken = step % recipe.penalty_every == 0
     decay = min(recipe.average, (1 + step) / (10 + step))
     return Now(
         d_rate=rate,
         g_rate=rate * recipe.generator_rate,
-        penalty=recipe.penalty * recipe.penalty_every if taken else 0.0,
+        penalty=recipe.lazy_penalty if taken else 0.0,
         average=1 - decay if recipe.average else 0.0,
     )

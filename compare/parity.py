@@ -34,7 +34,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +79,10 @@ class ParityArguments:
 
     seed: int = 0
     """Seed of the experiment."""
+
+    recipe: Literal["published", "tuned"] = "published"
+    """The training recipe. Of tuned, with R1, averaged weights and a learning rate that falls over
+    the second half, the run ends with the longest rung, so that the ladder meets all of it."""
 
     data_dir: str = "data"
     """Folder of the data set."""
@@ -362,14 +366,17 @@ def main() -> None:
         chosen = engines.choose(arguments.engines)
         if len(chosen) < 2:
             raise UserError("--engines needs two names at least, to compare them.")
-        settings = dataclasses.replace(
-            Config(),
+        windows = -(-arguments.steps // ANCHOR_STEPS) * ANCHOR_STEPS
+        settings = Config(
+            recipe=arguments.recipe,
+            steps=max(windows, arguments.free_steps, 2 * arguments.relay_steps),
             seed=arguments.seed,
             batch_size=arguments.batch_size,
             precision="float64",
             device="cpu",
             data_dir=arguments.data_dir,
         )
+        settings = config.of_recipe(settings)
         config.check(settings)
         ensure_mnist(settings.data_dir)  # once, not in five processes
         began = time.monotonic()
@@ -385,6 +392,7 @@ def main() -> None:
         "commit": git_commit(),
         "command": ["python", "-m", "compare.parity", *sys.argv[1:]],
         "engines": [engine.name for engine in chosen],
+        "recipe": settings.recipe,
         "seconds": round(time.monotonic() - began),
         "findings": [dataclasses.asdict(f) | {"holds": f.holds} for f in findings],
     }

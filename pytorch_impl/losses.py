@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,10 +31,11 @@ def generator_loss(logits_fake: Tensor) -> Tensor:
     return batch_mean(F.binary_cross_entropy_with_logits(logits_fake, ones, reduction="none"))
 
 
-def gradient_penalty(logits_real: Tensor, real: Tensor) -> Tensor:
+def gradient_penalty(D: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
     """R1 without its weight: the mean of ||grad D(x)||^2 / 2 (Mescheder et al. 2018, equation 9).
 
-    logits_real (N, 1), computed from real (N, C, H, W) -> scalar, to be differentiated again.
+    D: images -> logits (N, 1); real (N, C, H, W) -> scalar, to be differentiated again.
     """
-    (gradient,) = torch.autograd.grad(logits_real.sum(), real, create_graph=True)
+    x = real.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(D(x).sum(), x, create_graph=True)
     return batch_mean(gradient.square().sum((1, 2, 3))) / 2

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common import architecture
+from common import architecture, batches
 from common.checkpoint import AVERAGE, Arrays
 from common.config import Config, UserError
 from common.recipes import RECIPES, Now
@@ -61,6 +61,9 @@ class TrainState:
             self.average.requires_grad_(False)
         for network in filter(None, (self.discriminator, self.generator, self.average)):
             layers.prefer_speed(network)
+        shape = architecture.get(config.architecture, config.noise_size).image_shape
+        jitter = torch.from_numpy(batches.jitter(config.seed, shape))  # (H, W, C)
+        self.jitter = jitter.permute(2, 0, 1).to(self.device, self.dtype)  # for R1
         self.d_optimizer = self._adam(self.discriminator)
         self.g_optimizer = self._adam(self.generator)
 

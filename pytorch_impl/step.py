@@ -45,9 +45,9 @@ def train_step(state: TrainState, images: Tensor, noise: Tensor, now: Now) -> Te
     d_loss = discriminator_loss(logits_real, logits_fake)
     d_loss.backward()  # not into G, which D's update leaves alone
     if now.penalty:  # - penalty / 2 E[||grad D(x)||^2]
-        with state.autocast():
-            logits = D.forward(real.requires_grad_())  # (B, 1); compiled it has no second gradient
-        (now.penalty * gradient_penalty(logits.to(state.dtype), real)).backward()
+        with state.autocast():  # D.forward: what torch.compile made has no second derivative
+            penalty = now.penalty * gradient_penalty(D.forward, real + state.jitter)
+        penalty.backward()
     state.d_optimizer.step()
     state.d_optimizer.zero_grad()
 

@@ -186,6 +186,7 @@ class Adam(tf.Module):
         self.first_moments = [tf.Variable(tf.zeros_like(p), trainable=False) for p in parameters]
         self.second_moments = [tf.Variable(tf.zeros_like(p), trainable=False) for p in parameters]
         self.count = tf.Variable(0, dtype=tf.int64, trainable=False)  # updates done
+        self.learning_rate = tf.Variable(config.learning_rate, dtype=tf.float64, trainable=False)
 
     def step(self, gradients: Sequence[tf.Tensor]) -> None:
         """One update of the parameters, with gradients in their order.
@@ -200,7 +201,7 @@ class Adam(tf.Module):
         beta1, beta2 = (tf.constant(b, dtype) for b in (self.config.beta1, self.config.beta2))
         # In float64: 1 - 0.999^t of float32 numbers would have four digits at the first steps.
         correction1, correction2 = (1 - tf.cast(b, tf.float64) ** t for b in (beta1, beta2))
-        rate = self.config.learning_rate * tf.sqrt(correction2) / correction1
+        rate = self.learning_rate * tf.sqrt(correction2) / correction1
         zero = tf.zeros((), dtype)  # beta^t of the kernel's own correction: none
         for parameter, m, v, gradient in zip(
             self.parameters, self.first_moments, self.second_moments, gradients, strict=True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -30,3 +30,17 @@ def generator_loss(logits_fake: tf.Tensor) -> tf.Tensor:
     """BCE(fake, 1): the mean of -log D(G(z)). logits_fake: (N, 1) -> scalar."""
     ones = tf.ones_like(logits_fake)
     return batch_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=ones, logits=logits_fake))
+
+
+def gradient_penalty(D: Callable[[tf.Tensor], tf.Tensor], real: tf.Tensor) -> tf.Tensor:
+    """R1 without its weight: the mean of ||grad D(x)||^2 / 2 (Mescheder et al. 2018, equation 9).
+
+    D: images -> logits (N, 1); real (N, H, W, C) -> scalar, to be differentiated again.
+    """
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(real)
+        logits = D(real)
+    gradient = tape.gradient(logits, real)
+    if gradient.dtype == tf.bfloat16:  # sums of bfloat16 values would lose their last ones
+        gradient = tf.cast(gradient, tf.float32)
+    return batch_mean(tf.reduce_sum(tf.square(gradient), (1, 2, 3))) / 2

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from common import architecture
-from common.checkpoint import Arrays
+from common import architecture, batches
+from common.checkpoint import AVERAGE, Arrays
 from common.config import Config, UserError
+from common.recipes import RECIPES, Now
 from tensorflow_impl import layers
 from tensorflow_impl.networks import Discriminator, Generator
 from tensorflow_impl.startup import find_gpus
@@ -32,11 +33,29 @@ class TrainState:
         with tf.device(self.device):
             self.discriminator = Discriminator(self.dtype)
             self.generator = Generator(config.noise_size, self.dtype)
+            self.average: Generator | None = None  # of G over the steps, if the recipe takes one
+            if RECIPES[config.recipe].average:
+                self.average = Generator(config.noise_size, self.dtype)
+            shape = architecture.get(config.architecture, config.noise_size).image_shape
+            self.jitter = tf.constant(batches.jitter(config.seed, shape), self.compute_dtype)
             self.d_optimizer = self._adam(self.discriminator, "discriminator")
             self.g_optimizer = self._adam(self.generator, "generator")
         if self.device == CPU:
-            for network in (self.discriminator, self.generator):
+            for network in filter(None, (self.discriminator, self.generator, self.average)):
                 layers.prefer_speed(network)
+
+    def set_rates(self, now: Now) -> None:
+        """The learning rates of one step."""
+        for optimizer, rate in ((self.d_optimizer, now.d_rate), (self.g_optimizer, now.g_rate)):
+            optimizer.learning_rate.assign(rate)
+
+    def update_average(self, now: Now) -> None:
+        """Move the averaged generator, running statistics too, towards the generator."""
+        if self.average is not None:
+            weight = tf.cast(now.average, self.dtype)
+            new = parameter_tensors(self.generator, "generator")
+            for name, variable in parameter_tensors(self.average, "generator").items():
+                variable.assign_add(weight * (new[name] - variable))
 
     def _adam(self, module: tf.Module, network: str) -> layers.Adam:
         variables = parameter_tensors(module, network).values()
@@ -75,7 +94,7 @@ def to_canonical(state: TrainState) -> Arrays:
     """The whole state as canonical arrays (common/checkpoint.py); copies on the host."""
     arrays: Arrays = {}
     for name, tensor in canonical_tensors(state).items():
-        array = to_canonical_layout(name.removeprefix("optimizer/"), tensor.numpy())
+        array = to_canonical_layout(_parameter(name), tensor.numpy())
         arrays[name] = np.array(array, order="C")
     arrays["step"] = np.array(state.step, np.int64)
     for network, optimizer in (
@@ -89,7 +108,7 @@ def to_canonical(state: TrainState) -> Arrays:
 def from_canonical(state: TrainState, arrays: Arrays) -> None:
     """Copy canonical arrays into the state's existing tensors."""
     for name, tensor in canonical_tensors(state).items():
-        tensor.assign(from_canonical_layout(name.removeprefix("optimizer/"), arrays[name]))
+        tensor.assign(from_canonical_layout(_parameter(name), arrays[name]))
     for network, optimizer in (
         ("discriminator", state.d_optimizer),
         ("generator", state.g_optimizer),
@@ -113,7 +132,15 @@ def canonical_tensors(state: TrainState) -> dict[str, tf.Variable]:
         ):
             tensors[f"optimizer/{name}/first_moment"] = m
             tensors[f"optimizer/{name}/second_moment"] = v
+    if state.average is not None:
+        for name, tensor in parameter_tensors(state.average, "generator").items():
+            tensors[AVERAGE + name] = tensor
     return tensors
+
+
+def _parameter(name: str) -> str:
+    """The parameter whose layout an array has: that of its moments and its average, too."""
+    return name.removeprefix("optimizer/").removeprefix(AVERAGE)
 
 
 def parameter_tensors(module: tf.Module, network: str) -> dict[str, tf.Variable]:

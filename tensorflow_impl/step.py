@@ -8,7 +8,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tensorflow_impl.losses import batch_mean, discriminator_loss, generator_loss
+from common.config import now
+from common.recipes import RECIPES, Now
+from tensorflow_impl.losses import (
+    batch_mean,
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+)
 from tensorflow_impl.state import CPU, TrainState
 
 
@@ -17,13 +24,15 @@ def scale_images(images: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     return tf.cast(images, dtype) / 127.5 - 1
 
 
-def train_step(state: TrainState, images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+def train_step(state: TrainState, images: tf.Tensor, noise: tf.Tensor, now: Now) -> tf.Tensor:
     """Update D, then G through the updated D, both with the same noise (the published order).
 
-    images uint8 (B, H, W, C); noise (B, Z) in [-1, 1) -> (4,): d_loss, g_loss, and the means of
-    D(x) and D(G(z)) in D's update. Changes the state in place.
+    images uint8 (B, H, W, C); noise (B, Z) in [-1, 1); now: the recipe's numbers of this step
+    -> (4,): d_loss, g_loss, and the means of D(x) and D(G(z)) in D's update. Changes the state in
+    place.
     """
     D, G = state.discriminator, state.generator
+    state.set_rates(now)
     d_parameters, g_parameters = state.d_optimizer.parameters, state.g_optimizer.parameters
     real = scale_images(images, state.compute_dtype)  # (B, H, W, C)
 
@@ -38,14 +47,17 @@ def train_step(state: TrainState, images: tf.Tensor, noise: tf.Tensor) -> tf.Ten
         # One batch of 2B, since D has no batch norm that would mix real with fake.
         logits = D(tf.concat([real, tf.stop_gradient(fake)], axis=0))  # (2B, 1)
         logits_real, logits_fake = tf.split(tf.cast(logits, state.dtype), 2)
-        d_loss = discriminator_loss(logits_real, logits_fake)
-    state.d_optimizer.step(d_tape.gradient(d_loss, d_parameters))
+        objective = d_loss = discriminator_loss(logits_real, logits_fake)
+        if now.penalty:  # - penalty / 2 E[||grad D(x)||^2]
+            objective += now.penalty * gradient_penalty(D, real + state.jitter)
+    state.d_optimizer.step(d_tape.gradient(objective, d_parameters))
 
     # maximize over G:  E[log D(G(z))], with the D just updated
     with g_tape:  # goes on recording: through D, without D's weight gradients
         logits = D(fake)  # (B, 1)
         g_loss = generator_loss(tf.cast(logits, state.dtype))
     state.g_optimizer.step(g_tape.gradient(g_loss, g_parameters))
+    state.update_average(now)
 
     d_real, d_fake = batch_mean(tf.sigmoid(logits_real)), batch_mean(tf.sigmoid(logits_fake))
     return tf.stack([d_loss, g_loss, d_real, d_fake])  # (4,)
@@ -60,27 +72,37 @@ def train_chunk(
     """
     if state.graph is None:
         state.graph = _graph(state, jit_compile=False)
+    schedule = np.array([now(state.config, state.step + k) for k in range(len(images))])  # (K, 4)
     with tf.device(state.device):
-        images_, noise_ = tf.constant(images), tf.constant(noise)
+        batch = tf.constant(images), tf.constant(noise), tf.constant(schedule)
         if state.device == CPU:
-            metrics = tf.stack([state.graph(x, z) for x, z in zip(images_, noise_, strict=True)])
+            metrics = tf.stack([state.graph(*step) for step in zip(*batch, strict=True)])
         else:
-            metrics = state.graph(images_, noise_)
+            metrics = state.graph(*batch)
     state.step += len(images)
     return metrics.numpy()
 
 
 def _graph(state: TrainState, jit_compile: bool) -> Callable[..., tf.Tensor]:
     """train_step as a graph, traced at its first call: one step on a processor, K on a GPU."""
+    lazy_penalty = RECIPES[state.config.recipe].lazy_penalty
 
-    def step(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        return train_step(state, images, noise)
+    def step(images: tf.Tensor, noise: tf.Tensor, schedule: tf.Tensor) -> tf.Tensor:
+        """schedule: the numbers of Now, (4,) float64."""
+        d_rate, g_rate, penalty, average = tf.unstack(schedule)
 
-    def steps(images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """(K, B, H, W, C), (K, B, Z) -> (K, 4), one step after the other in one dispatch."""
+        def with_penalty(penalty: float) -> tf.Tensor:
+            return train_step(state, images, noise, Now(d_rate, g_rate, penalty, average))
+
+        if not lazy_penalty:
+            return with_penalty(0.0)
+        return tf.cond(penalty > 0, lambda: with_penalty(lazy_penalty), lambda: with_penalty(0.0))
+
+    def steps(images: tf.Tensor, noise: tf.Tensor, schedule: tf.Tensor) -> tf.Tensor:
+        """(K, B, ...), (K, B, Z), (K, 4) -> (K, 4), one step after the other, in one dispatch."""
         return tf.map_fn(
             lambda batch: step(*batch),
-            (images, noise),
+            (images, noise, schedule),
             fn_output_signature=state.dtype,
             parallel_iterations=1,
         )
@@ -97,11 +119,14 @@ def compile_step(state: TrainState) -> None:
 
 
 def generate(state: TrainState, noise: NDArray[np.float32]) -> NDArray[np.floating]:
-    """Images of the generator in evaluation mode: noise (N, Z) -> (N, H, W, C) in (-1, 1)."""
+    """Images of the generator in evaluation mode, of the averaged one where the recipe has one:
+    noise (N, Z) -> (N, H, W, C) in (-1, 1).
+    """
     with tf.device(state.device):
         z = tf.cast(noise, state.dtype)
+        generator = state.average or state.generator
         # Running statistics: an image does not depend on its batch-mates.
-        return state.generator(z, training=False).numpy()
+        return generator(z, training=False).numpy()
 
 
 def outputs(
