@@ -8,15 +8,18 @@ assigned to them is read off the scope at its end.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import keras
 import numpy as np
 
 from common.config import UserError
+from common.memory import keep_freed_memory
 from keras_impl import keep_float64
 
 PACKAGE = "jax"
@@ -24,9 +27,6 @@ CAN_JIT = True
 # JAX without its compiler runs every operation by itself and keeps nothing in place: a step would
 # take several times as long, so jit is not a choice here.
 ALWAYS_JIT = True
-
-# The compiler fuses it.
-fused_adam = None
 
 Tensor = Any
 
@@ -37,6 +37,7 @@ Tensor = Any
 def find_devices() -> None:
     """Let JAX find its devices, and take a GPU's memory as needed instead of at once."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    keep_freed_memory()  # before JAX's threads are there
     jax.devices()
 
 
@@ -138,6 +139,81 @@ def input_gradient(
     (loss, statistics), gradient = function(x)
     _assign(network.non_trainable_variables, statistics)
     return loss, gradient
+
+
+def image_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The gradient of function(x), a scalar, with respect to x; to be differentiated again."""
+    return jax.grad(function)(x)
+
+
+# ------------------------------------------------------------------ kernels
+
+# XLA's gradients of convolutions and of pooling are slow on a processor, so there each is written
+# as a product of matrices, or as comparisons. Elsewhere they are left to XLA.
+
+
+def conv(images: Tensor, kernel: Tensor) -> Tensor:
+    """(N, H, W, C), (kh, kw, C, O) -> (N, H - kh + 1, W - kw + 1, O)."""
+    if not _on_processor():
+        return keras.ops.conv(images, kernel)
+    rows, columns, _, out = kernel.shape
+    n, height, width = images.shape[0], images.shape[1] - rows + 1, images.shape[2] - columns + 1
+    # What each output pixel sees, side by side.
+    seen = [images[:, i : i + height, j : j + width] for i in range(rows) for j in range(columns)]
+    patches = jnp.stack(seen, axis=3).reshape(n * height * width, -1)
+    return (patches @ kernel.reshape(-1, out)).reshape(n, height, width, out)
+
+
+def conv_transpose(images: Tensor, kernel: Tensor) -> Tensor:
+    """(N, H, W, C), (4, 4, O, C) -> (N, 2H, 2W, O): stride 2, "same"."""
+    if not _on_processor():
+        return keras.ops.conv_transpose(images, kernel, 2, "same")
+    # By its definition: each pixel adds its multiple of the kernel to the output.
+    n, height, width, channels = images.shape
+    out = kernel.shape[2]
+    multiples = images.reshape(-1, channels) @ kernel.reshape(-1, channels).T
+    # Of the kernel's 4 rows two fall on the pixel's own two rows of the output, two on the next
+    # pixel's; its columns likewise.
+    x = multiples.reshape(n, height, width, 2, 2, 2, 2, out)
+    x = _add_to_next(x[:, :, :, 0], x[:, :, :, 1], 1)  # (N, H + 1, W, 2, 2, 2, O)
+    x = _add_to_next(x[:, :, :, :, 0], x[:, :, :, :, 1], 2)  # (N, H + 1, W + 1, 2, 2, O)
+    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * height + 2, 2 * width + 2, out)
+    return x[:, 1:-1, 1:-1]
+
+
+def _add_to_next(own: Tensor, following: Tensor, axis: int) -> Tensor:
+    """own[i] + following[i - 1] along an axis, which grows by one."""
+
+    def pad(x: Tensor, before: int, after: int) -> Tensor:
+        return jnp.pad(x, [(before, after) if i == axis else (0, 0) for i in range(x.ndim)])
+
+    return pad(own, 0, 1) + pad(following, 1, 0)
+
+
+def max_pool(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, H, W, C) -> (N, H / size, W / size, C). Of equal values the first in reading order has
+    the gradient, as everywhere."""
+    if not _on_processor():
+        return keras.ops.max_pool(images, size)
+    n, height, width, channels = images.shape
+    rows, columns = size
+    x = images.reshape(n, height // rows, rows, width // columns, columns, channels)
+    row = functools.reduce(_first_largest, [x[:, :, :, :, j] for j in range(columns)])
+    return functools.reduce(_first_largest, [row[:, :, i] for i in range(rows)])
+
+
+def _first_largest(a: Tensor, b: Tensor) -> Tensor:
+    return jnp.where(a >= b, a, b)
+
+
+def _on_processor() -> bool:
+    """Whether what is traced now is for a processor: keras.device says so."""
+    device = jax.config.jax_default_device or jax.devices()[0]  # type: ignore[attr-defined]
+    return getattr(device, "platform", device) == "cpu"
+
+
+# The compiler fuses it.
+fused_adam = None
 
 
 # ------------------------------------------------------------------ the loop, compilation

@@ -10,10 +10,12 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from common.config import UserError
+from keras_impl.correction import bias_corrected
 
 PACKAGE = "tensorflow"
 CAN_JIT = True
@@ -107,20 +109,51 @@ def input_gradient(
     return loss, tape.gradient(loss, x)
 
 
+def image_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The gradient of function(x), a scalar, with respect to x; to be differentiated again."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(x)
+        y = function(x)
+    return tape.gradient(y, x)
+
+
+# ------------------------------------------------------------------ kernels
+
+
+def conv(images: Tensor, kernel: Tensor) -> Tensor:
+    """(N, H, W, C), (kh, kw, C, O) -> (N, H - kh + 1, W - kw + 1, O)."""
+    return keras.ops.conv(images, kernel)
+
+
+def conv_transpose(images: Tensor, kernel: Tensor) -> Tensor:
+    """(N, H, W, C), (4, 4, O, C) -> (N, 2H, 2W, O): stride 2, "same"."""
+    return keras.ops.conv_transpose(images, kernel, 2, "same")
+
+
+def max_pool(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, H, W, C) -> (N, H / size, W / size, C)."""
+    return keras.ops.max_pool(images, size)
+
+
 def fused_adam(
     variable: Any,
     m: Any,
     v: Any,
     gradient: Tensor,
-    step_size: Tensor,
+    learning_rate: Any,
     beta1: float,
     beta2: float,
-    epsilon: Tensor,
+    epsilon: float,
+    t: Tensor,
 ) -> None:
-    """m, v and variable -= step_size * m / (sqrt(v) + epsilon) in one kernel instead of a dozen.
+    """Update t of layers.Adam in one kernel instead of a dozen.
 
-    The bias corrections are in step_size and epsilon already, so the powers of beta are 0.
+    The kernel has no epsilon outside the bias corrections, so they are in its step size and
+    epsilon, and the powers of beta are 0.
     """
+    # The kernel holds the betas in the variable's dtype, and their corrections belong to those.
+    beta1, beta2 = (float(t.dtype.as_numpy_dtype(beta)) for beta in (beta1, beta2))
+    step_size, epsilon = bias_corrected(learning_rate, beta1, beta2, epsilon, t)
     zero = tf.zeros((), variable.dtype)
     tf.raw_ops.ResourceApplyAdam(
         var=variable.handle,

@@ -12,16 +12,15 @@ from typing import Any
 import keras
 import numpy as np
 import torch
+from torch.nn import functional
 
 from common.config import UserError
+from common.memory import keep_freed_memory
 from keras_impl import keep_float64
 
 PACKAGE = "torch"
 CAN_JIT = False  # torch.compile cannot take Keras's variables
 ALWAYS_JIT = False
-
-# PyTorch has none that works on Keras's variables.
-fused_adam = None
 
 Tensor = Any
 
@@ -37,6 +36,7 @@ def prepare(precision: str) -> None:
     """Settings of the process, before any tensor is made."""
     if precision == "float64":
         keep_float64()
+    keep_freed_memory()
     # Values below 1e-38 cost a processor a hundred times the time and move no result.
     torch.set_flush_denormal(precision != "float64")
     torch.backends.cudnn.allow_tf32 = False  # float32 means float32
@@ -103,6 +103,64 @@ def input_gradient(
         x = x.detach().requires_grad_()
         loss = objective(x)
     return loss.detach(), torch.autograd.grad(loss, x)[0]
+
+
+def image_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The gradient of function(x), a scalar, with respect to x; to be differentiated again."""
+    x = x.detach().requires_grad_()
+    return torch.autograd.grad(function(x), x, create_graph=True)[0]
+
+
+# ------------------------------------------------------------------ kernels
+
+# Keras copies images to channels-first memory before each of these, where PyTorch's pooling and
+# transposed convolution are slower: what they ask for is the order of the axes.
+
+
+def conv(images: Tensor, kernel: Tensor) -> Tensor:
+    """(N, H, W, C), (kh, kw, C, O) -> (N, H - kh + 1, W - kw + 1, O)."""
+    x, weight = images.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1)
+    return functional.conv2d(x, weight).permute(0, 2, 3, 1)
+
+
+def conv_transpose(images: Tensor, kernel: Tensor) -> Tensor:
+    """(N, H, W, C), (4, 4, O, C) -> (N, 2H, 2W, O): stride 2, "same"."""
+    x, weight = images.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1)
+    return functional.conv_transpose2d(x, weight, stride=2, padding=1).permute(0, 2, 3, 1)
+
+
+def max_pool(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, H, W, C) -> (N, H / size, W / size, C)."""
+    return functional.max_pool2d(images.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
+
+
+def fused_adam(
+    variable: Any,
+    m: Any,
+    v: Any,
+    gradient: Tensor,
+    learning_rate: Any,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    t: Tensor,
+) -> None:
+    """Update t of layers.Adam in one kernel instead of a dozen: torch.optim.Adam's own."""
+    torch._fused_adam_(
+        [variable.value.detach()],
+        [gradient.contiguous()],  # the kernel takes all four as rows of numbers
+        [m.value],
+        [v.value],
+        [],
+        [t.float()],
+        lr=learning_rate,
+        beta1=beta1,
+        beta2=beta2,
+        weight_decay=0.0,
+        eps=epsilon,
+        amsgrad=False,
+        maximize=False,
+    )
 
 
 # ------------------------------------------------------------------ the loop, compilation

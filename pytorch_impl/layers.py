@@ -7,8 +7,6 @@ than oneDNN on AMD processors. Nothing here changes a parameter's name or shape.
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from typing import Any
 
 import torch
@@ -27,20 +25,6 @@ def prefer_speed(network: nn.Module) -> None:
     for layer in network.modules():
         if isinstance(layer, (Linear, ConvFromImage, ConvTranspose, ConvTransposeToImage)):
             layer.fast = True
-
-
-def keep_freed_memory() -> None:
-    """Let glibc's allocator keep what is freed, for this process and until its end.
-
-    Each step frees and asks again for some hundred MB of activations and gradients. By default
-    the large ones go back to the system, which hands them out as fresh, zeroed pages: thousands
-    of page faults a step. Does nothing where there is no glibc. See mallopt(3).
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
-        mallopt(M_MMAP_MAX, 0)  # large blocks from the heap too, where they are reused
-        mallopt(M_TRIM_THRESHOLD, -1)  # and never given back
 
 
 class Linear(nn.Linear):

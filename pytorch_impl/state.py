@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from common import architecture, batches
 from common.checkpoint import AVERAGE, Arrays
 from common.config import Config, UserError
+from common.memory import keep_freed_memory
 from common.recipes import RECIPES, Now
 from pytorch_impl import layers
 from pytorch_impl.networks import Discriminator, Generator
@@ -50,7 +51,7 @@ class TrainState:
         self.step = 0  # updates done
         self.captured: Callable[[Tensor, Tensor, Now], Tensor] | None = None  # step.compile_step
         if self.device.type == "cpu":
-            layers.keep_freed_memory()
+            keep_freed_memory()
         # Values below 1e-38 cost a processor a hundred times the time and move no result.
         torch.set_flush_denormal(config.precision != "float64")
         self.discriminator = Discriminator().to(self.device, self.dtype).train()
