@@ -5,6 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 SEEDS ?= 5
 ENGINES ?=
+STEPS ?=
 RECIPE ?= published
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,7 +25,7 @@ KERAS_EXTRAS = $(or $(KERAS_EXTRAS_$(KERAS_BACKEND)),$(error KERAS_BACKEND is te
 .DELETE_ON_ERROR:
 .PHONY: help setup setup-pytorch setup-tensorflow setup-keras setup-quality train-pytorch train-tensorflow \
 	train-keras data sample-pytorch sample-tensorflow sample-keras test test-slow lint format \
-	parity bench quality readme constraints clean
+	parity bench quality compare readme constraints clean
 
 help: ## print this list
 	@echo "make TARGET [ARGS=\"--flag value ...\"]   (flags: make train-pytorch ARGS=--help)"
@@ -73,6 +74,12 @@ sample-keras: setup-keras ## the same with Keras, from any backend's run
 	@$(RUN) keras_impl.sample $(ARGS)
 
 # ---------------------------------------------------------------- compare
+
+# Without a SEEDS of the caller's own: one.
+compare: SEEDS := $(if $(filter command environment,$(firstword $(origin SEEDS))),$(SEEDS),1)
+compare: setup ## train, score and show engines side by side: STEPS=200 ENGINES=pytorch,keras SEEDS=3 RECIPE=tuned
+	@$(RUN) compare.sidebyside --seeds $(SEEDS) $(if $(ENGINES),--engines $(ENGINES)) $(if $(STEPS),--steps $(STEPS)) \
+		--recipe $(RECIPE) $(ARGS)
 
 parity: setup ## the long parity ladder over every pair of backends: table, plot, JSON
 	@$(RUN) compare.parity $(ARGS)

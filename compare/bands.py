@@ -29,9 +29,10 @@ from common.checkpoint import FILE_NAME as CHECKPOINT
 from common.checkpoint import write_atomically
 from common.config import Config, UserError
 from common.run import git_commit, processor
-from compare import engines, evaluate
+from compare import engines, evaluate, training
 from compare.engines import Engine
 from compare.evaluate import COUNT, EXTRACTOR_SHA256, MEASURES, Judge
+from compare.training import check_settings, directory, finished
 
 MARGIN = 1.5  # a factor between two engines' geometric mean Fréchet distances
 LEVEL = 0.05  # of the equivalence test
@@ -66,32 +67,13 @@ class BandArguments:
 # ------------------------------------------------------------------ runs
 
 
-def directory(runs_dir: str, engine: Engine, recipe: str, seed: int) -> Path:
-    """Where a run lies: as training names it by default, with the recipe if it is another."""
-    name = engine.name if recipe == Config().recipe else f"{engine.name}-{recipe}"
-    return Path(runs_dir) / f"{name}-mnist-seed{seed}"
-
-
-def finished(run: Path) -> bool:
-    """Has the run done its last step?"""
-    try:
-        return bool(json.loads((run / "result.json").read_text())["finished"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
 def train(engine: Engine, settings: Config, run: Path) -> bool:
     """Train a run to its end, or go on with it. False if the training itself broke down."""
     if finished(run):
         return True
-    module = f"{engine.package}.train"
-    if (run / CHECKPOINT).exists():
-        arguments = ["--resume", run, "--data-dir", settings.data_dir]
-    else:
-        arguments = ["--seed", settings.seed, "--recipe", settings.recipe]
-        arguments += ["--data-dir", settings.data_dir, "--out", run, "--overwrite"]
     print(f"training {run} ...", flush=True)
-    process = engines.start(engine, module, *arguments)
+    module = f"{engine.package}.train"
+    process = engines.start(engine, module, *training.arguments(settings, run))
     _, err = process.communicate()
     if process.returncode == 1 and "error:" in err:  # the losses are not finite
         print(err.strip(), flush=True)
@@ -99,21 +81,6 @@ def train(engine: Engine, settings: Config, run: Path) -> bool:
     if process.returncode:
         raise UserError(f"Training {run} ended with {process.returncode}: {err.strip()[-300:]}")
     return True
-
-
-def check_settings(run: Path, settings: Config) -> None:
-    """Raise UserError if a run was trained with other settings than its name says."""
-    found = config.from_json(json.loads((run / "config.json").read_text()))
-    if config.config_hash_text(found) != config.config_hash_text(settings):
-        raise UserError(
-            f"{run} was trained with other settings than recipe {settings.recipe} and seed "
-            f"{settings.seed}; move it away, or choose another --runs-dir."
-        )
-    if config.total_steps(found) < config.total_steps(settings):
-        raise UserError(
-            f"{run} stops at step {config.total_steps(found)} of {config.total_steps(settings)}; "
-            "finish it with --resume and --epochs, or move it away."
-        )
 
 
 def score(run: Path, engine: Engine, judge: Judge) -> dict[str, Any]:
@@ -277,8 +244,10 @@ def main() -> None:
         for engine, count in zip(chosen, counts, strict=True):
             runs = []
             for seed in range(count):
-                settings = Config(seed=seed, recipe=arguments.recipe, data_dir=arguments.data_dir)
-                run = directory(arguments.runs_dir, engine, arguments.recipe, seed)
+                settings = config.of_recipe(
+                    Config(seed=seed, recipe=arguments.recipe, data_dir=arguments.data_dir)
+                )
+                run = directory(arguments.runs_dir, engine, settings)
                 complete = train(engine, settings, run)
                 check_settings(run, settings)
                 scores = score(run, engine, judge) if (run / CHECKPOINT).exists() else None

@@ -47,8 +47,11 @@ DEFAULT = "pytorch,tensorflow,keras"
 ALL = ",".join(ENGINES)
 
 
-def choose(names: str) -> list[Engine]:
-    """`pytorch,keras` -> engines. UserError for an unknown one, or one that is not installed."""
+def choose(names: str, installed: bool = True) -> list[Engine]:
+    """`pytorch,keras` -> engines. UserError for an unknown one, or one that is not installed.
+
+    installed: False if the caller tells of missing packages itself.
+    """
     chosen = []
     for name in names.split(","):
         if name not in ENGINES:
@@ -56,15 +59,20 @@ def choose(names: str) -> list[Engine]:
                 f"--engines takes names from {', '.join(ENGINES)}, separated by commas, "
                 f"not {name!r}."
             )
-        if missing := ENGINES[name].missing:
-            raise UserError(
-                f"Engine {name} needs {' and '.join(missing)}, which is not installed; run "
-                "`make setup`, or leave it out with --engines."
-            )
+        if installed and ENGINES[name].missing:
+            raise UserError(not_installed(ENGINES[name]))
         chosen.append(ENGINES[name])
     if len(set(names.split(","))) < len(chosen):
         raise UserError(f"--engines names an engine twice: {names}.")
     return chosen
+
+
+def not_installed(engine: Engine) -> str:
+    """What to do about an engine that is not installed, in one sentence."""
+    return (
+        f"Engine {engine.name} needs {' and '.join(engine.missing)}, which is not installed; run "
+        "`make setup`, or leave it out with --engines."
+    )
 
 
 def start(

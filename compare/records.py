@@ -58,7 +58,7 @@ class Outcome:
     @staticmethod
     def read(run: Path) -> Outcome | None:
         """What was kept, if anything was."""
-        record = _json(Outcome.path(run))
+        record = read_json(Outcome.path(run))
         kind, status, tail = (record.get(name) for name in ("kind", "status", "tail"))
         if kind in KINDS and isinstance(tail, str) and isinstance(status, int | None):
             return Outcome(kind, status, tail)
@@ -117,7 +117,7 @@ def read(path: Path) -> Record:
     except (OSError, ValueError) as error:
         raise UserError(f"{path}/config.json cannot be read ({error}).") from None
     settings = config.from_json(values)
-    environment, result = _json(path / "environment.json"), _json(path / "result.json")
+    environment, result = read_json(path / "environment.json"), read_json(path / "result.json")
     outcome = None
     if result.get("finished") is not True:
         outcome = Outcome.read(path) or Outcome("unfinished", tail=tail(log_file(path)))
@@ -163,7 +163,7 @@ def tail(path: Path) -> str:
 # ------------------------------------------------------------------ parts of it
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; an empty one where there is none."""
     try:
         value = json.loads(path.read_text())
@@ -216,7 +216,7 @@ def _grids(path: Path) -> dict[int, NDArray[np.uint8]]:
 
 def _quality(path: Path) -> dict[str, Any] | None:
     """The run's scores, if they are of this very checkpoint and of the extractor here."""
-    record = _json(path / evaluate.FILE_NAME)
+    record = read_json(path / evaluate.FILE_NAME)
     file = path / checkpoint.FILE_NAME
     try:
         if record["extractor"]["sha256"] != evaluate.EXTRACTOR_SHA256 or not file.exists():
@@ -229,7 +229,7 @@ def _quality(path: Path) -> dict[str, Any] | None:
 
 
 def _progress(path: Path) -> list[dict[str, Any]]:
-    record = _json(path / PROGRESS)
+    record = read_json(path / PROGRESS)
     if record.get("extractor") != evaluate.EXTRACTOR_SHA256:
         return []
     return [row for row in record.get("states", []) if {"step", "seconds"} <= set(row)]
