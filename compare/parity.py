@@ -55,6 +55,9 @@ T = TypeVar("T")
 BOUNDS = {0: 0.0, 1: 1e-13, 2: 1e-11, 3: 1e-12, 4: 1e-10, 5: 1e-10}
 FLOAT32_BOUNDS = {0: 0.0, 1: 1e-5, 2: 1e-4}
 FREE_STEPS = 30  # of the free run, bounded as rung 4
+# With its own rate of 1e-3 (G: 2e-3) and beta1 = 0 recipe tuned is so chaotic that a difference of
+# 1e-15 is 1e-4 after 20 steps, in one engine as between two.
+LEARNING_RATES = {"published": 3e-4, "tuned": 1e-4}
 
 
 @dataclass(frozen=True)
@@ -376,7 +379,8 @@ def main() -> None:
             device="cpu",
             data_dir=arguments.data_dir,
         )
-        settings = config.of_recipe(settings)
+        rate = LEARNING_RATES[arguments.recipe]
+        settings = dataclasses.replace(config.of_recipe(settings), learning_rate=rate)
         config.check(settings)
         ensure_mnist(settings.data_dir)  # once, not in five processes
         began = time.monotonic()

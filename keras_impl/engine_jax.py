@@ -20,6 +20,7 @@ import numpy as np
 
 from common.config import UserError
 from common.memory import keep_freed_memory
+from common.recipes import RECIPES, Now
 from keras_impl import keep_float64
 
 PACKAGE = "jax"
@@ -212,36 +213,47 @@ def _on_processor() -> bool:
     return getattr(device, "platform", device) == "cpu"
 
 
-# The compiler fuses it.
-fused_adam = None
+# The compiler fuses them.
+leaky_relu = fused_adam = None
 
 
 # ------------------------------------------------------------------ the loop, compilation
 
 
 def make_chunk(state: Any, train_step: Callable[..., Tensor]) -> Callable[..., np.ndarray]:
-    """images (K, B, H, W, C), noise (K, B, Z) -> metrics (K, 4), compiled."""
+    """images (K, B, H, W, C), noise (K, B, Z), K Nows -> metrics (K, 4), compiled."""
     variables = state.variables
+    lazy_penalty = RECIPES[state.config.recipe].lazy_penalty
 
-    def step(values: list[Tensor], batch: tuple[Tensor, Tensor]) -> tuple[list[Tensor], Tensor]:
+    def step(
+        penalty: float, values: list[Tensor], batch: tuple[Tensor, Tensor, Tensor]
+    ) -> tuple[list[Tensor], Tensor]:
+        images, noise, (d_rate, g_rate, _, average) = batch
         with keras.StatelessScope(zip(variables, values, strict=True)) as scope:
-            metrics = train_step(state, *batch)
+            metrics = train_step(state, images, noise, Now(d_rate, g_rate, penalty, average))
         return [scope.get_current_value(variable) for variable in variables], metrics
 
-    # The old values' memory is given to the new ones.
-    one = jax.jit(step, donate_argnums=0)
-    many = jax.jit(lambda values, batches: jax.lax.scan(step, values, batches), donate_argnums=0)
+    def any_step(values: list[Tensor], batch: tuple[Tensor, Tensor, Tensor]) -> Any:
+        with_penalty, without = functools.partial(step, lazy_penalty), functools.partial(step, 0.0)
+        if not lazy_penalty:
+            return without(values, batch)
+        return jax.lax.cond(batch[2][2] > 0, with_penalty, without, values, batch)
 
-    def chunk(images: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    # The old values' memory is given to the new ones.
+    one = jax.jit(step, static_argnums=0, donate_argnums=1)
+    many = jax.jit(functools.partial(jax.lax.scan, any_step), donate_argnums=0)
+
+    def chunk(images: np.ndarray, noise: np.ndarray, schedule: list[Now]) -> np.ndarray:
         values = _values(variables)
+        numbers = np.array(schedule, state.dtype)  # (K, 4)
         if state.device.startswith("cpu"):
             # On a processor XLA's convolutions in a scan take 3,000 ms a step, outside it 450.
             metrics = []
-            for batch in zip(images, noise, strict=True):
-                values, row = one(values, batch)
+            for now, *batch in zip(schedule, images, noise, numbers, strict=True):
+                values, row = one(now.penalty, values, tuple(batch))
                 metrics.append(row)
         else:
-            values, metrics = many(values, (images, noise))
+            values, metrics = many(values, (images, noise, numbers))
         _assign(variables, values)
         return np.array(metrics)
 

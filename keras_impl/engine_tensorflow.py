@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from common.config import UserError
+from common.recipes import RECIPES, Now
 from keras_impl.correction import bias_corrected
 
 PACKAGE = "tensorflow"
@@ -135,6 +136,10 @@ def max_pool(images: Tensor, size: tuple[int, int]) -> Tensor:
     return keras.ops.max_pool(images, size)
 
 
+# TensorFlow's holds the slope as a float32.
+leaky_relu = None
+
+
 def fused_adam(
     variable: Any,
     m: Any,
@@ -173,34 +178,44 @@ def fused_adam(
 
 
 def make_chunk(state: Any, train_step: Callable[..., Tensor]) -> Callable[..., np.ndarray]:
-    """images (K, B, H, W, C), noise (K, B, Z) -> metrics (K, 4), in graph mode."""
+    """images (K, B, H, W, C), noise (K, B, Z), K Nows -> metrics (K, 4), in graph mode."""
+    lazy_penalty = RECIPES[state.config.recipe].lazy_penalty
 
-    def step(images: Tensor, noise: Tensor) -> Tensor:
-        with tf.device(state.device):
-            return train_step(state, images, noise)
+    def step(images: Tensor, noise: Tensor, now: Tensor) -> Tensor:
+        d_rate, g_rate, penalty, average = tf.unstack(tf.cast(now, state.dtype))
+
+        def with_penalty(penalty: float) -> Tensor:
+            with tf.device(state.device):
+                return train_step(state, images, noise, Now(d_rate, g_rate, penalty, average))
+
+        if not lazy_penalty:
+            return with_penalty(0.0)
+        return tf.cond(penalty > 0, lambda: with_penalty(lazy_penalty), lambda: with_penalty(0.0))
 
     if state.device.startswith("cpu"):
         # The loop is on the host: in a graph's loop XLA's convolutions are several times slower.
         one = tf.function(step, jit_compile=state.jit, autograph=False)
-        return lambda images, noise: np.stack(
+        return lambda images, noise, schedule: np.stack(
             [
-                one(tf.constant(x), tf.constant(z)).numpy()
-                for x, z in zip(images, noise, strict=True)
+                one(tf.constant(x), tf.constant(z), tf.constant(now, tf.float64)).numpy()
+                for x, z, now in zip(images, noise, schedule, strict=True)
             ]
         )
 
     # One dispatch for K steps. Their order is that of the loop: one iteration at a time.
     many = tf.function(
-        lambda images, noise: tf.map_fn(
+        lambda *batches: tf.map_fn(
             lambda batch: step(*batch),
-            (images, noise),
+            batches,
             fn_output_signature=state.dtype,
             parallel_iterations=1,
         ),
         jit_compile=state.jit,
         autograph=False,
     )
-    return lambda images, noise: many(tf.constant(images), tf.constant(noise)).numpy()
+    return lambda images, noise, schedule: many(
+        tf.constant(images), tf.constant(noise), tf.constant(schedule, tf.float64)
+    ).numpy()
 
 
 def fit_step(model: Any, update: Callable[..., Any], data: Any) -> Any:

@@ -30,6 +30,8 @@ class LeakyReLU(keras.layers.LeakyReLU):
     """
 
     def call(self, inputs: Tensor) -> Tensor:
+        if engine.leaky_relu is not None:
+            return engine.leaky_relu(inputs, self.negative_slope)
         return ops.where(inputs > 0, inputs, inputs * self.negative_slope)
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from keras import ops
+
+from keras_impl import load_engine
+
+engine = load_engine()
 
 Tensor = Any  # the engine's own
 
@@ -32,3 +37,12 @@ def generator_loss(logits_fake: Tensor) -> Tensor:
     """BCE(fake, 1): the mean of -log D(G(z)). logits_fake: (N, 1) -> scalar."""
     ones = ops.ones_like(logits_fake)
     return batch_mean(ops.binary_crossentropy(ones, logits_fake, from_logits=True))
+
+
+def gradient_penalty(D: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
+    """R1 without its weight: the mean of ||grad D(x)||^2 / 2 (Mescheder et al. 2018, equation 9).
+
+    D: images -> logits (N, 1); real (N, H, W, C) -> scalar, to be differentiated again.
+    """
+    gradient = engine.image_gradient(lambda x: ops.sum(D(x)), real)
+    return batch_mean(ops.sum(ops.square(gradient), (1, 2, 3))) / 2

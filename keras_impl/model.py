@@ -6,7 +6,8 @@
     model.compile(state.d_optimizer, state.g_optimizer)
     model.fit(Batches(dataset, config), shuffle=False)
 
-One update is step.train_step, the function that `python -m keras_impl.train` runs.
+One update is step.train_step, the function that `python -m keras_impl.train` runs, by recipe
+published: the same at every step, but for what callbacks do to the learning rates.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from common import batches
 from common.config import Config, total_steps
+from common.recipes import Now
 from common.run import METRICS
 from keras_impl import load_engine
 from keras_impl.step import train_step
@@ -115,6 +117,12 @@ class DCGAN(keras.Model):
     def metrics(self) -> list[keras.metrics.Metric]:
         return self.means
 
+    def set_rates(self, now: Now) -> None:
+        """Nothing: the learning rates are the callbacks' affair."""
+
+    def update_average(self, now: Now) -> None:
+        """Nothing: recipe published has no average."""
+
     def call(self, noise: Tensor, training: bool | None = None) -> Tensor:
         """Noise (N, Z) -> images (N, H, W, C) in (-1, 1)."""
         return self.generator(noise, training=training)
@@ -127,7 +135,8 @@ class DCGAN(keras.Model):
         """data: (images uint8 (B, H, W, C), noise (B, Z)) -> the epoch's mean metrics so far."""
         images, noise, _ = keras.utils.unpack_x_y_sample_weight(data)
         # The model has what train_step uses of a TrainState: networks, optimizers, dtype.
-        metrics: Any = train_step(self, images, noise)  # type: ignore[arg-type]
+        now = Now(self.d_optimizer.learning_rate, self.g_optimizer.learning_rate, 0.0, 0.0)
+        metrics: Any = train_step(self, images, noise, now)  # type: ignore[arg-type]
         for mean, value in zip(self.means, keras.ops.unstack(metrics), strict=True):
             mean.update_state(value)
         return {mean.name: mean.result() for mean in self.means}

@@ -8,9 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from common import architecture
-from common.checkpoint import Arrays
+from common import architecture, batches
+from common.checkpoint import AVERAGE, Arrays
 from common.config import Config
+from common.recipes import RECIPES, Now
 from keras_impl import load_engine
 from keras_impl.layers import Adam
 from keras_impl.networks import Discriminator, Generator
@@ -45,11 +46,18 @@ class TrainState:
         with keras.device(self.device):
             self.discriminator = Discriminator(policy)
             self.generator = Generator(config.noise_size, policy)
+            self.average: keras.Model | None = None  # of G over the steps, if the recipe takes one
+            if RECIPES[config.recipe].average:
+                self.average = Generator(config.noise_size, policy)
+            shape = architecture.get(config.architecture, config.noise_size).image_shape
+            jitter = batches.jitter(config.seed, shape).astype(self.dtype)
+            self.jitter = keras.ops.convert_to_tensor(jitter)  # for R1
             self.d_optimizer = self._adam(self.discriminator)
             self.g_optimizer = self._adam(self.generator)
         self.jit = engine.ALWAYS_JIT  # compile_step sets it
-        # Made in the first chunk: images (K, B, H, W, C), noise (K, B, Z) -> metrics (K, 4).
-        self.run_chunk: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+        # Made in the first chunk: images (K, B, H, W, C), noise (K, B, Z), each step's Now ->
+        # metrics (K, 4).
+        self.run_chunk: Callable[[np.ndarray, np.ndarray, list[Now]], np.ndarray] | None = None
 
     def _adam(self, network: keras.Model) -> Adam:
         config = self.config
@@ -57,11 +65,24 @@ class TrainState:
         optimizer.build(network.trainable_variables)  # made here, the moments can be loaded into
         return optimizer
 
+    def set_rates(self, now: Now) -> None:
+        """The learning rates of one step."""
+        for optimizer, rate in ((self.d_optimizer, now.d_rate), (self.g_optimizer, now.g_rate)):
+            optimizer.learning_rate.assign(rate)
+
+    def update_average(self, now: Now) -> None:
+        """Move the averaged generator, running statistics too, towards the generator."""
+        if self.average is not None:
+            new = parameter_tensors(self.generator, "generator")
+            for name, variable in parameter_tensors(self.average, "generator").items():
+                variable.assign(variable + now.average * (new[name] - variable))
+
     @property
     def variables(self) -> list[keras.Variable]:
         """Everything that a step may change, in a fixed order."""
         owners = (self.discriminator, self.generator, self.d_optimizer, self.g_optimizer)
-        return [variable for owner in owners for variable in owner.variables]
+        averaged = [] if self.average is None else self.average.variables
+        return [variable for owner in owners for variable in owner.variables] + averaged
 
 
 def choose_device(config: Config) -> str:
@@ -83,9 +104,7 @@ def to_canonical(state: TrainState) -> Arrays:
     arrays: Arrays = {}
     for name, variable in canonical_tensors(state).items():
         array = keras.ops.convert_to_numpy(variable.value)
-        arrays[name] = np.array(
-            to_canonical_layout(name.removeprefix("optimizer/"), array), order="C"
-        )
+        arrays[name] = np.array(to_canonical_layout(_parameter(name), array), order="C")
     count = np.array(state.step, np.int64)
     for name in ("step", "optimizer/discriminator/count", "optimizer/generator/count"):
         arrays[name] = count.copy()
@@ -96,7 +115,7 @@ def from_canonical(state: TrainState, arrays: Arrays) -> None:
     """Copy canonical arrays into the state's existing variables."""
     with keras.device(state.device):
         for name, variable in canonical_tensors(state).items():
-            array = from_canonical_layout(name.removeprefix("optimizer/"), arrays[name])
+            array = from_canonical_layout(_parameter(name), arrays[name])
             variable.assign(np.array(array, order="C"))  # a copy: JAX would share the memory
         state.d_optimizer.iterations.assign(int(arrays["optimizer/discriminator/count"]))
         state.g_optimizer.iterations.assign(int(arrays["optimizer/generator/count"]))
@@ -116,7 +135,15 @@ def canonical_tensors(state: TrainState) -> dict[str, keras.Variable]:
                 first, second = optimizer.moments(variable)
                 tensors[f"optimizer/{name}/first_moment"] = first
                 tensors[f"optimizer/{name}/second_moment"] = second
+    if state.average is not None:
+        for name, variable in parameter_tensors(state.average, "generator").items():
+            tensors[AVERAGE + name] = variable
     return tensors
+
+
+def _parameter(name: str) -> str:
+    """The parameter whose layout an array has: that of its moments and its average, too."""
+    return name.removeprefix("optimizer/").removeprefix(AVERAGE)
 
 
 def parameter_tensors(module: keras.Model, network: str) -> dict[str, keras.Variable]:

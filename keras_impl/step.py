@@ -13,9 +13,10 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from common.config import UserError
+from common.config import UserError, now
+from common.recipes import Now
 from keras_impl import load_engine
-from keras_impl.losses import batch_mean, discriminator_loss, generator_loss
+from keras_impl.losses import batch_mean, discriminator_loss, generator_loss, gradient_penalty
 from keras_impl.state import TrainState
 
 engine = load_engine()
@@ -28,13 +29,15 @@ def scale_images(images: Tensor, dtype: str) -> Tensor:
     return ops.cast(images, dtype) / 127.5 - 1
 
 
-def train_step(state: TrainState, images: Tensor, noise: Tensor) -> Tensor:
+def train_step(state: TrainState, images: Tensor, noise: Tensor, now: Now) -> Tensor:
     """Update D, then G through the updated D, both with the same noise (the published order).
 
-    images uint8 (B, H, W, C); noise (B, Z) in [-1, 1) -> (4,): d_loss, g_loss, and the means of
-    D(x) and D(G(z)) in D's update. Changes the state in place.
+    images uint8 (B, H, W, C); noise (B, Z) in [-1, 1); now: the recipe's numbers of this step
+    -> (4,): d_loss, g_loss, and the means of D(x) and D(G(z)) in D's update. Changes the state in
+    place.
     """
     D, G = state.discriminator, state.generator
+    state.set_rates(now)
     real = scale_images(images, state.dtype)  # (B, H, W, C)
     z = ops.cast(noise, state.dtype)
 
@@ -47,9 +50,13 @@ def train_step(state: TrainState, images: Tensor, noise: Tensor) -> Tensor:
         # One batch of 2B, since D has no batch norm that would mix real with fake.
         logits = D(ops.concatenate([real, ops.stop_gradient(fake)]), training=True)  # (2B, 1)
         logits_real, logits_fake = ops.split(ops.cast(logits, state.dtype), 2)
-        return discriminator_loss(logits_real, logits_fake), (logits_real, logits_fake)
+        objective = d_loss = discriminator_loss(logits_real, logits_fake)
+        if now.penalty:  # - penalty / 2 E[||grad D(x)||^2]
+            logits_of = lambda x: ops.cast(D(x, training=True), state.dtype)  # noqa: E731
+            objective = d_loss + now.penalty * gradient_penalty(logits_of, real + state.jitter)
+        return objective, (d_loss, logits_real, logits_fake)
 
-    d_loss, (logits_real, logits_fake), gradients = engine.gradients(D, d_objective)
+    _, (d_loss, logits_real, logits_fake), gradients = engine.gradients(D, d_objective)
     state.d_optimizer.apply(gradients)
 
     # maximize over G:  E[log D(G(z))], with the D just updated
@@ -59,6 +66,7 @@ def train_step(state: TrainState, images: Tensor, noise: Tensor) -> Tensor:
     g_loss, image_gradient = engine.input_gradient(D, g_objective, fake)
     gradients = pullback(image_gradient)  # through D, without D's weight gradients
     state.g_optimizer.apply(gradients)
+    state.update_average(now)
 
     d_real, d_fake = batch_mean(ops.sigmoid(logits_real)), batch_mean(ops.sigmoid(logits_fake))
     return ops.stack([d_loss, g_loss, d_real, d_fake])  # (4,)
@@ -70,8 +78,9 @@ def train_chunk(
     """K iterations: images (K, B, H, W, C), noise (K, B, Z) -> metrics (K, 4), as train_step's."""
     if state.run_chunk is None:
         state.run_chunk = engine.make_chunk(state, train_step)
+    schedule = [now(state.config, state.step + k) for k in range(len(images))]
     with keras.device(state.device):
-        metrics = state.run_chunk(images, noise)
+        metrics = state.run_chunk(images, noise, schedule)
     state.step += len(images)
     return metrics
 
@@ -87,11 +96,14 @@ def compile_step(state: TrainState) -> None:
 
 
 def generate(state: TrainState, noise: NDArray[np.float32]) -> NDArray[np.floating]:
-    """Images of the generator in evaluation mode: noise (N, Z) -> (N, H, W, C) in (-1, 1)."""
+    """Images of the generator in evaluation mode, of the averaged one where the recipe has one:
+    noise (N, Z) -> (N, H, W, C) in (-1, 1).
+    """
+    generator = state.generator if state.average is None else state.average
     with keras.device(state.device), engine.no_gradients():
         z = ops.convert_to_tensor(noise.astype(state.dtype))
         # Running statistics: an image does not depend on its batch-mates.
-        images = ops.cast(state.generator(z, training=False), state.dtype)  # (N, H, W, C)
+        images = ops.cast(generator(z, training=False), state.dtype)  # (N, H, W, C)
     return ops.convert_to_numpy(images)
 
 

@@ -49,7 +49,7 @@ def train_step(state: TrainState, images: tf.Tensor, noise: tf.Tensor, now: Now)
         logits_real, logits_fake = tf.split(tf.cast(logits, state.dtype), 2)
         objective = d_loss = discriminator_loss(logits_real, logits_fake)
         if now.penalty:  # - penalty / 2 E[||grad D(x)||^2]
-            objective += now.penalty * gradient_penalty(D, real + state.jitter)
+            objective = d_loss + now.penalty * gradient_penalty(D, real + state.jitter)
     state.d_optimizer.step(d_tape.gradient(objective, d_parameters))
 
     # maximize over G:  E[log D(G(z))], with the D just updated
