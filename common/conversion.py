@@ -36,7 +36,7 @@ class ConvertArguments:
     """The file or folder to write; a .safetensors file is a checkpoint to resume from."""
 
     network: Network = "generator"
-    """Which network of a checkpoint to export."""
+    """Which network of a checkpoint to export; of recipe tuned, the averaged generator."""
 
     discriminator: str | None = None
     """The discriminator's weight file, to import along with the generator."""
@@ -72,6 +72,7 @@ def main(backend: str, exports: dict[str, Export], imports: dict[str, Import]) -
                 "checkpoint."
             )
         saved = checkpoint.load(checkpoint.find(source))
+        saved = replace(saved, arrays=checkpoint.averaged(saved.arrays))  # whose images samples are
         exports[target.suffix](saved, arguments.network, target)
         print(f"{arguments.network} of {source} at step {saved.step} -> {target}")
     except UserError as error:

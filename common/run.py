@@ -83,6 +83,11 @@ def _plan_resume(arguments: TrainArguments, given: set[str]) -> Plan:
         raise UserError(f"--resume takes a run directory or a checkpoint file; {path} is neither.")
     file = checkpoint.find(path)
     saved = checkpoint.load(file)
+    if saved.weights_only:
+        raise UserError(
+            f"{file} holds weights without an optimizer's state, to draw samples with; --resume "
+            "takes a run directory or a checkpoint that training wrote."
+        )
     may_change = config.resume_may_change(saved.config)
     for name in sorted(given & {f.name for f in dataclasses.fields(Config)} - may_change):
         allowed = ", ".join(config.flag(n) for n in sorted(may_change))

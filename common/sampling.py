@@ -24,13 +24,16 @@ BATCH = (
     500  # images per call of the generator: bounds the memory; in evaluation mode it moves no pixel
 )
 
+PRETRAINED = "pretrained/mnist28-tuned.safetensors"
+
 
 @dataclass(frozen=True)
 class SampleArguments:
     """What to sample, and where to write it."""
 
-    run: tyro.conf.Positional[str]
-    """Run directory or checkpoint file, whichever backend wrote it."""
+    run: tyro.conf.Positional[str] = PRETRAINED
+    """Run directory or checkpoint file, whichever backend wrote it. Without one: the generator that
+    comes with the project."""
 
     count: int = 64
     """How many images; with --walk, how many noise vectors to walk through."""
@@ -59,7 +62,10 @@ def main(backend: str, load: Load) -> None:
         )
         out = Path(arguments.out)
         _check_out(out, arguments.walk)
-        saved = checkpoint.load(checkpoint.find(Path(arguments.run)))
+        run = Path(arguments.run)
+        if arguments.run == PRETRAINED:  # from whichever folder the command is called
+            run = Path(__file__).parent.parent / PRETRAINED
+        saved = checkpoint.load(checkpoint.find(run))
         noise = batches.sampled_noise(arguments.seed, arguments.count, saved.config.noise_size)
         if arguments.walk is not None:
             noise = images.latent_walk(noise, arguments.walk)

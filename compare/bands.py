@@ -28,7 +28,7 @@ from common import config
 from common.checkpoint import FILE_NAME as CHECKPOINT
 from common.checkpoint import write_atomically
 from common.config import Config, UserError
-from common.run import git_commit, processor
+from common.run import git_commit, processor, read_metrics
 from compare import engines, evaluate, training
 from compare.engines import Engine
 from compare.evaluate import COUNT, EXTRACTOR_SHA256, MEASURES, Judge
@@ -39,6 +39,8 @@ LEVEL = 0.05  # of the equivalence test
 RAREST = 0.01  # share of samples below which a digit counts as lost
 CONFIDENT = 0.5  # share of confident digits below which a run shows no digits
 SAMPLE_SEED = 1
+LOSSES = {"d_loss": "D loss", "g_loss": "G loss"}
+LATE = 250  # iterations whose mean losses are given
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,11 @@ class BandArguments:
     seeds: str = "5"
     """How many seeds, from 0 on: one number for all engines, or one for each (5,3,3)."""
 
-    recipe: Literal["published"] = "published"
+    recipe: Literal["published", "tuned"] = "published"
     """The training recipe."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic."""
 
     data_dir: str = "data"
     """Folder of the data set."""
@@ -61,7 +66,7 @@ class BandArguments:
     """Folder of the run directories; finished ones are not run again."""
 
     out: str = "docs/figures/quality.json"
-    """The figures; rows of other recipes in this file stay."""
+    """The figures; rows of other recipes and precisions in this file stay."""
 
 
 # ------------------------------------------------------------------ runs
@@ -109,6 +114,14 @@ def failed(complete: bool, measures: dict[str, float] | None) -> bool:
     return measures["rarest_class"] < RAREST or measures["confident"] < CONFIDENT
 
 
+def late_losses(run: Path) -> dict[str, float]:
+    """Each loss's mean over the last LATE iterations of a run; empty if it made none."""
+    steps, metrics = read_metrics(run)
+    if not len(steps):
+        return {}
+    return {name: float(metrics[name][-LATE:].mean()) for name in LOSSES}
+
+
 # ------------------------------------------------------------------ statistics
 
 
@@ -144,16 +157,18 @@ def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """One recipe and engine: every run's scores, their mean and spread, the share that failed."""
     scored = [run["measures"] for run in runs if run["measures"] is not None]
     mean, spread = evaluate.band(scored) if scored else (None, None)
+    losses = [run["losses"] for run in runs if run["losses"]]
     return {
         "mean": mean,
         "spread": spread,
+        "losses": evaluate.band(losses) if losses else None,
         "failed": sum(run["failed"] for run in runs) / len(runs),
         "runs": runs,
     }
 
 
 def compare(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The equivalence test of every two engines with the same recipe."""
+    """The equivalence test of every two engines, or precisions of one, with the same recipe."""
     found = []
     for a, b in itertools.combinations(rows, 2):
         if a["recipe"] != b["recipe"]:
@@ -164,7 +179,7 @@ def compare(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         )
         test = equivalence(one, other)
         if test is not None:
-            pair = [a["engine"], b["engine"]]
+            pair = [label(a), label(b)]
             found.append({"recipe": a["recipe"], "pair": pair, **test, "below": test["p"] < LEVEL})
     return found
 
@@ -172,23 +187,33 @@ def compare(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 # ------------------------------------------------------------------ what is printed
 
 
+def label(row: dict[str, Any]) -> str:
+    """A row's engine, with its precision if that is not float32."""
+    return row["engine"] + ("" if row["precision"] == "float32" else f" ({row['precision']})")
+
+
 def table(record: dict[str, Any]) -> str:
     """The record as Markdown: the floor, then every recipe and engine; then the tests."""
-    heads = ["", "runs", "failed", *(title for title, _ in MEASURES.values())]
+    heads = ["", "runs", "failed", *(title for title, _ in MEASURES.values()), *LOSSES.values()]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
 
-    def add(name: str, runs: str, share: str, mean: Any, spread: Any) -> None:
+    def add(name: str, runs: str, share: str, mean: Any, spread: Any, losses: Any) -> None:
         cells = evaluate.cells(mean, spread) if mean else ["-"] * len(MEASURES)
+        for key in LOSSES:
+            means, spreads = losses or ({}, None)
+            spread_text = f" ± {spreads[key]:.3f}" if spreads else ""
+            cells.append(f"{means[key]:.3f}{spread_text}" if means else "")
         lines.append(f"| {' | '.join([name, runs, share, *cells])} |")
 
-    add("real digits, held out", "", "", record["floor"], None)
+    add("real digits, held out", "", "", record["floor"], None, None)
     for row in record["rows"]:
-        name = f"{row['recipe']}, {row['engine']}"
-        add(name, str(len(row["runs"])), f"{row['failed']:.0%}", row["mean"], row["spread"])
+        name, share = f"{row['recipe']}, {label(row)}", f"{row['failed']:.0%}"
+        add(name, str(len(row["runs"])), share, row["mean"], row["spread"], row["losses"])
+    lines += [""] if record["equivalence"] else []
     for test in record["equivalence"]:
         verdict = "equivalent" if test["below"] else "not shown to be equivalent"
         lines.append(
-            f"{'' if lines[-1].startswith('- ') else chr(10)}- {test['recipe']}, "
+            f"- {test['recipe']}, "
             f"{' to '.join(test['pair'])}: ratio of the geometric mean Fréchet distances "
             f"{test['ratio']:.2f}, {verdict} within a factor of {record['margin']} "
             f"(p = {test['p']:.2g})"
@@ -201,17 +226,19 @@ def summary(record: dict[str, Any]) -> str:
     return (
         f"{record['samples']['count']} samples of each run against "
         f"{record['reference']['count']} test digits; mean ± standard deviation over seeds "
-        f"(of one run: over parts of its samples); extractor {record['extractor']['sha256'][:12]}, "
+        f"(of one run: over parts of its samples); losses are means of the last {LATE} "
+        f"iterations; extractor {record['extractor']['sha256'][:12]}, "
         f"{100 * record['extractor']['test_accuracy']:.2f}% accurate."
     )
 
 
-def other_rows(out: Path, recipe: str) -> list[dict[str, Any]]:
-    """Rows of other recipes in an earlier record of the same measure."""
+def other_rows(out: Path, recipe: str, precision: str) -> list[dict[str, Any]]:
+    """Rows of other recipes and precisions in an earlier record of the same measure."""
     try:
         record = json.loads(out.read_text())
         if record["extractor"]["sha256"] == EXTRACTOR_SHA256:
-            return [row for row in record["rows"] if row["recipe"] != recipe]
+            same = (recipe, precision)
+            return [r for r in record["rows"] if (r["recipe"], r["precision"]) != same]
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return []
@@ -240,12 +267,18 @@ def main() -> None:
         chosen = engines.choose(arguments.engines)
         counts = seed_counts(arguments.seeds, len(chosen))
         judge = Judge(arguments.data_dir)
-        rows = other_rows(Path(arguments.out), arguments.recipe)
+        kind = {"recipe": arguments.recipe, "precision": arguments.precision}
+        rows = other_rows(Path(arguments.out), **kind)
         for engine, count in zip(chosen, counts, strict=True):
             runs = []
             for seed in range(count):
                 settings = config.of_recipe(
-                    Config(seed=seed, recipe=arguments.recipe, data_dir=arguments.data_dir)
+                    Config(
+                        seed=seed,
+                        recipe=arguments.recipe,
+                        precision=arguments.precision,
+                        data_dir=arguments.data_dir,
+                    )
                 )
                 run = directory(arguments.runs_dir, engine, settings)
                 complete = train(engine, settings, run)
@@ -258,9 +291,11 @@ def main() -> None:
                         "finished": complete,
                         "failed": failed(complete, measures),
                         "measures": measures,
+                        "losses": late_losses(run),
                     }
                 )
-            rows.append({"recipe": arguments.recipe, "engine": engine.name, **summarize(runs)})
+            rows.append({**kind, "engine": engine.name, **summarize(runs)})
+        rows.sort(key=lambda r: (r["recipe"], list(engines.ENGINES).index(r["engine"])))
     except UserError as error:
         config.fail(error)
     except KeyboardInterrupt:

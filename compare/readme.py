@@ -178,6 +178,8 @@ CHINESE = {
     "confident digits": "清晰的数字",
     "distance to training images": "到训练图像的距离",
     "distance to other samples": "到其他样本的距离",
+    "D loss": "D 损失",
+    "G loss": "G 损失",
     "real digits, held out": "未见过的真实数字",
     "trap": "陷阱",
     "error, and ours": "误差；我们的误差",
@@ -185,13 +187,14 @@ CHINESE = {
 # The sentences below the tables, as patterns and what takes their place.
 SENTENCES = {
     r"^(\d+) samples of each run against (\d+) test digits; mean ± standard deviation over seeds "
-    r"\(of one run: over parts of its samples\); extractor (\w+), (.*) accurate\. "
-    r"Command: (`.*`)\.$": (
+    r"\(of one run: over parts of its samples\); losses are means of the last (\d+) iterations; "
+    r"extractor (\w+), (.*) accurate\. Command: (`.*`)\.$": (
         r"每次运行 \1 个样本，对照 \2 个测试数字；各种子的均值 ± 标准差"
-        r"（单次运行：其样本各部分的标准差）；"
-        r"特征提取器 \3，准确率 \4。命令：\5。"
+        r"（单次运行：其样本各部分的标准差）；损失是最后 \3 次迭代的均值；"
+        r"特征提取器 \4，准确率 \5。命令：\6。"
     ),
-    r"^- (\w+), (\S+) to (\S+): ratio of the geometric mean Fréchet distances ([\d.]+), "
+    r"^- (\w+), (\S+(?: \(\w+\))?) to (\S+(?: \(\w+\))?): "
+    r"ratio of the geometric mean Fréchet distances ([\d.]+), "
     r"(not shown to be )?equivalent within a factor of ([\d.]+) \(p = (.*)\)$": (
         r"- \1，\2 对 \3：Fréchet 距离几何均值之比 \4，以 \6 倍为界的等价检验 p = \7"
     ),

@@ -82,6 +82,7 @@ def test_steps_override_epochs() -> None:
         (["--train-images", "60000"], "train_images", 60_000),
         (["--architecture", "mnist28"], "architecture", "mnist28"),
         (["--recipe", "published"], "recipe", "published"),
+        (["--recipe", "tuned"], "recipe", "tuned"),
         (["--precision", "bfloat16"], "precision", "bfloat16"),
         (["--device", "cuda"], "device", "cuda"),
         (["--compile"], "compile", True),
@@ -135,7 +136,7 @@ FLOATS = {
 CHOICES = {
     "dataset": "--dataset takes one of mnist",
     "architecture": "--architecture takes one of mnist28",
-    "recipe": "--recipe takes one of published",
+    "recipe": "--recipe takes one of published, tuned",
     "precision": "--precision takes one of float32, bfloat16, float64",
     "device": "--device takes one of auto, cpu, cuda, mps",
 }

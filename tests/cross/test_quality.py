@@ -263,17 +263,21 @@ def test_copies_and_collapse_are_noticed(
 def run_of(frechet: float, **changes: float) -> dict:
     names = [*evaluate.MEASURES, "kernel_distance_spread"]
     measures = dict.fromkeys(names, 0.5) | {"frechet_distance": frechet} | changes
-    return {"seed": 0, "finished": True, "failed": False, "measures": measures}
+    losses = {"d_loss": 1.0, "g_loss": frechet}
+    done = {"seed": 0, "finished": True, "failed": False}
+    return done | {"measures": measures, "losses": losses}
 
 
 def test_a_run_without_samples_stays_in_the_band() -> None:
-    broken = {"seed": 2, "finished": False, "failed": True, "measures": None}
+    broken = {"seed": 2, "finished": False, "failed": True, "measures": None, "losses": {}}
     row = bands.summarize([run_of(2.0), run_of(4.0), broken])
     assert row["failed"] == pytest.approx(1 / 3)
     assert row["mean"]["frechet_distance"] == 3
     assert row["spread"]["frechet_distance"] == pytest.approx(2**0.5)
     assert len(row["runs"]) == 3
+    assert row["losses"][0] == {"d_loss": 1.0, "g_loss": 3.0}
     assert bands.summarize([broken])["mean"] is None
+    assert bands.summarize([broken])["losses"] is None
 
 
 @pytest.mark.parametrize(
@@ -289,15 +293,23 @@ def test_what_counts_as_failed(complete: bool, changes: dict[str, float], failed
 
 def test_the_table_has_the_floor_on_top_and_every_engine() -> None:
     rows = [
-        {"recipe": "published", "engine": e, **bands.summarize([run_of(x), run_of(1.01 * x)])}
-        for e, x in (("pytorch", 3.0), ("keras", 3.05))
+        {"recipe": "published", "engine": engine, "precision": precision}
+        | bands.summarize([run_of(x), run_of(1.01 * x)])
+        for engine, precision, x in (
+            ("pytorch", "float32", 3.0),
+            ("keras", "float32", 3.05),
+            ("keras", "bfloat16", 3.05),
+        )
     ]
     record = {"floor": run_of(0.5)["measures"], "rows": rows, "margin": 1.5}
     lines = bands.table(record | {"equivalence": bands.compare(rows)}).splitlines()
     assert lines[2].startswith("| real digits, held out |")
     assert lines[3].startswith("| published, pytorch | 2 | 0% | 3.015 ± 0.021 |")
-    assert "pytorch to keras" in lines[-1]
-    assert "0.98, equivalent within a factor of 1.5" in lines[-1]
+    assert lines[3].endswith("| 1.000 ± 0.000 | 3.015 ± 0.021 |")
+    assert lines[5].startswith("| published, keras (bfloat16) |")
+    assert "pytorch to keras:" in lines[-3]
+    assert "0.98, equivalent within a factor of 1.5" in lines[-3]
+    assert "keras to keras (bfloat16)" in lines[-1]
 
 
 def test_seeds_for_each_engine() -> None:
