@@ -200,9 +200,9 @@ def table(record: dict[str, Any]) -> str:
     def add(name: str, runs: str, share: str, mean: Any, spread: Any, losses: Any) -> None:
         cells = evaluate.cells(mean, spread) if mean else ["-"] * len(MEASURES)
         for key in LOSSES:
-            means, spreads = losses or ({}, None)
-            spread_text = f" ± {spreads[key]:.3f}" if spreads else ""
-            cells.append(f"{means[key]:.3f}{spread_text}" if means else "")
+            mean_loss, spread_loss = losses or (None, None)
+            after = f" ± {spread_loss[key]:.3f}" if spread_loss else ""
+            cells.append(f"{mean_loss[key]:.3f}{after}" if mean_loss else "")
         lines.append(f"| {' | '.join([name, runs, share, *cells])} |")
 
     add("real digits, held out", "", "", record["floor"], None, None)

@@ -50,13 +50,14 @@ from compare.engines import Engine, Worker
 from compare.probe import ANCHOR_STEPS
 
 T = TypeVar("T")
+Recipe = Literal["published", "tuned"]
 
 # Float64 bounds per rung. Float32 is bounded on rungs 0 to 2 only: its runs part after ten steps.
 BOUNDS = {0: 0.0, 1: 1e-13, 2: 1e-11, 3: 1e-12, 4: 1e-10, 5: 1e-10}
 FLOAT32_BOUNDS = {0: 0.0, 1: 1e-5, 2: 1e-4}
 FREE_STEPS = 30  # of the free run, bounded as rung 4
-# With its own rate of 1e-3 (G: 2e-3) and beta1 = 0 recipe tuned is so chaotic that a difference of
-# 1e-15 is 1e-4 after 20 steps, in one engine as between two.
+# By its own rates, and with beta1 = 0, recipe tuned is so chaotic that a difference of 1e-15 is
+# 1e-5 after 20 steps, in one engine as between two.
 LEARNING_RATES = {"published": 3e-4, "tuned": 1e-4}
 
 
@@ -83,7 +84,7 @@ class ParityArguments:
     seed: int = 0
     """Seed of the experiment."""
 
-    recipe: Literal["published", "tuned"] = "published"
+    recipe: Recipe = "published"
     """The training recipe. Of tuned, with R1, averaged weights and a learning rate that falls over
     the second half, the run ends with the longest rung, so that the ladder meets all of it."""
 
@@ -124,6 +125,21 @@ def worst(a: Mapping[str, NDArray[Any]], b: Mapping[str, NDArray[Any]]) -> tuple
     if set(a) != set(b):
         return float("inf"), "names: " + ", ".join(sorted(set(a) ^ set(b)))
     return max((difference(a[name], b[name]), name) for name in a)
+
+
+def ladder_settings(recipe: Recipe, steps: int, seed: int, batch_size: int, data: str) -> Config:
+    """What the engines train in float64: a run that ends with the window that has its last step."""
+    chosen = Config(
+        recipe=recipe,
+        steps=-(-steps // ANCHOR_STEPS) * ANCHOR_STEPS,
+        learning_rate=LEARNING_RATES[recipe],
+        seed=seed,
+        batch_size=batch_size,
+        precision="float64",
+        device="cpu",
+        data_dir=data,
+    )
+    return config.of_recipe(chosen, {"learning_rate"})
 
 
 # ------------------------------------------------------------------ rungs 0 to 4
@@ -369,18 +385,10 @@ def main() -> None:
         chosen = engines.choose(arguments.engines)
         if len(chosen) < 2:
             raise UserError("--engines needs two names at least, to compare them.")
-        windows = -(-arguments.steps // ANCHOR_STEPS) * ANCHOR_STEPS
-        settings = Config(
-            recipe=arguments.recipe,
-            steps=max(windows, arguments.free_steps, 2 * arguments.relay_steps),
-            seed=arguments.seed,
-            batch_size=arguments.batch_size,
-            precision="float64",
-            device="cpu",
-            data_dir=arguments.data_dir,
+        longest = max(arguments.steps, arguments.free_steps, 2 * arguments.relay_steps)
+        settings = ladder_settings(
+            arguments.recipe, longest, arguments.seed, arguments.batch_size, arguments.data_dir
         )
-        rate = LEARNING_RATES[arguments.recipe]
-        settings = dataclasses.replace(config.of_recipe(settings), learning_rate=rate)
         config.check(settings)
         ensure_mnist(settings.data_dir)  # once, not in five processes
         began = time.monotonic()

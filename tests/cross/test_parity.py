@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +22,9 @@ PAIRS = len(CHOSEN) * (len(CHOSEN) - 1) // 2
 STEPS = 60  # of rung 4's windows
 
 
-def settings(data_dir: str, precision: str) -> Config:
-    return Config(batch_size=16, precision=precision, device="cpu", data_dir=data_dir)  # type: ignore[arg-type]
+def settings(data_dir: str, precision: str, recipe: parity.Recipe = "published") -> Config:
+    chosen = parity.ladder_settings(recipe, STEPS, seed=0, batch_size=16, data=data_dir)
+    return dataclasses.replace(chosen, precision=precision)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,21 @@ def test_rungs_0_to_2_in_float32(data_dir: str, tmp_path: Path) -> None:
         assert arrays["outputs/logits"].dtype == np.float32
     findings = parity.compare_ladders(float32, settings(data_dir, "float32"))
     assert_all_hold(findings, 3 * PAIRS)
+
+
+def test_recipe_tuned_climbs_the_same_ladder(data_dir: str, tmp_path: Path) -> None:
+    """R1's second derivatives are in rung 2, the averaged weights in rungs 3 and 5; the learning
+    rate falls in the windows' second half."""
+    chosen = dataclasses.replace(settings(data_dir, "float64", "tuned"), steps=20, batch_size=8)
+    with parity.start(CHOSEN, chosen) as workers:
+        free = parity.run_ladder(workers, 8, tmp_path)
+        assert_all_hold(parity.compare_ladders(free, chosen), 5 * PAIRS)
+        windows = parity.run_windows(workers, 20, tmp_path)
+        assert_all_hold(parity.compare_windows(windows, chosen), PAIRS)
+        assert_all_hold(parity.run_relay(workers, chosen, 4, tmp_path), 2 * PAIRS)
+    name = "average/generator/dense1/kernel"
+    for arrays in free.values():
+        assert parity.difference(arrays[f"first/{name}"], arrays[f"initial/{name}"]) > 1e-4
 
 
 def test_a_wrong_number_does_not_pass() -> None:
