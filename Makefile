@@ -24,7 +24,7 @@ KERAS_EXTRAS = $(or $(KERAS_EXTRAS_$(KERAS_BACKEND)),$(error KERAS_BACKEND is te
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup setup-pytorch setup-tensorflow setup-keras setup-quality train-pytorch train-tensorflow \
-	train-keras data sample-pytorch sample-tensorflow sample-keras test test-slow lint format \
+	train-keras data sample sample-pytorch sample-tensorflow sample-keras test test-slow lint format \
 	parity bench quality compare readme constraints clean
 
 help: ## print this list
@@ -63,6 +63,9 @@ train-tensorflow: setup-tensorflow ## the same with TensorFlow
 
 train-keras: setup-keras ## the same with Keras (KERAS_BACKEND=tensorflow|torch|jax)
 	@$(RUN) keras_impl.train $(ARGS)
+
+sample: setup-pytorch ## digits at once, without training, from the pretrained generator: samples.png
+	@$(RUN) pytorch_impl.sample $(ARGS)
 
 sample-pytorch: setup-pytorch ## images from a run: ARGS="runs/pytorch-mnist-seed0 --out x.png"
 	@$(RUN) pytorch_impl.sample $(ARGS)

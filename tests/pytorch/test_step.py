@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from common import batches, checkpoint
-from common.config import Config
+from common.config import Config, of_recipe
 from pytorch_impl import state as states
 from pytorch_impl import step as steps
 from pytorch_impl.networks import Discriminator, Generator
@@ -27,6 +27,7 @@ def inputs(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def fresh(**changes: object) -> states.TrainState:
     config = Config(batch_size=BATCH, device="cpu", **changes)  # type: ignore[arg-type]
+    config = of_recipe(config, changes)
     state = states.TrainState(config)
     states.from_canonical(state, checkpoint.initial(config))
     return state
@@ -107,14 +108,16 @@ def test_metrics_are_those_of_ds_update() -> None:
     assert metrics[0, 3] == pytest.approx(d_fake, rel=1e-6)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_cuts_and_resumes_move_no_bit(precision: str) -> None:
+@pytest.mark.parametrize(
+    "changes", [{}, {"precision": "bfloat16"}, {"recipe": "tuned", "steps": 8}], ids=str
+)
+def test_cuts_and_resumes_move_no_bit(changes: dict[str, object]) -> None:
     images, noise = inputs(6)
-    whole = fresh(precision=precision)
+    whole = fresh(**changes)
     metrics = steps.train_chunk(whole, images, noise)
-    first = fresh(precision=precision)
+    first = fresh(**changes)
     a = steps.train_chunk(first, images[:2], noise[:2])
-    second = fresh(precision=precision)
+    second = fresh(**changes)
     states.from_canonical(second, states.to_canonical(first))
     b = steps.train_chunk(second, images[2:5], noise[2:5])
     c = steps.train_chunk(second, images[5:], noise[5:])
@@ -149,10 +152,24 @@ def test_generate_does_not_depend_on_batch_mates_or_move_statistics() -> None:
     assert state.generator.training
 
 
+def test_the_averaged_generator_draws_the_samples() -> None:
+    state, noise = fresh(recipe="tuned"), batches.shown_noise(0, 4, NOISE)
+    steps.train_chunk(state, *inputs(3))
+    assert state.average is not None
+    images = steps.generate(state, noise)
+    drawn = checkpoint.averaged(states.to_canonical(state))
+    plain = fresh()
+    states.from_canonical(plain, drawn)
+    np.testing.assert_array_equal(steps.generate(plain, noise), images)
+    states.from_canonical(plain, states.to_canonical(state))
+    assert np.abs(steps.generate(plain, noise) - images).max() > 1e-3
+
+
 @pytest.mark.slow
-def test_compiled_step_is_the_same_function() -> None:
+@pytest.mark.parametrize("recipe", ["published", "tuned"])
+def test_compiled_step_is_the_same_function(recipe: str) -> None:
     images, noise = inputs(3)
-    plain, compiled = fresh(precision="float64"), fresh(precision="float64")
+    plain, compiled = (fresh(precision="float64", recipe=recipe) for _ in range(2))
     steps.compile_step(compiled)
     a = steps.train_chunk(plain, images, noise)
     b = steps.train_chunk(compiled, images, noise)

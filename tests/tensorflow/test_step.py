@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from common import batches, checkpoint
-from common.config import Config
+from common.config import Config, now, of_recipe
 from tensorflow_impl import state as states
 from tensorflow_impl import step as steps
 
@@ -27,6 +27,7 @@ def inputs(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def fresh(**changes: object) -> states.TrainState:
     config = Config(batch_size=BATCH, device="cpu", **changes)  # type: ignore[arg-type]
+    config = of_recipe(config, changes)
     state = states.TrainState(config)
     states.from_canonical(state, checkpoint.initial(config))
     return state
@@ -155,14 +156,16 @@ def test_images_are_scaled_exactly() -> None:
     np.testing.assert_array_equal(scaled, values / 127.5 - 1)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float64"])
-def test_cuts_and_resumes_move_no_bit(precision: str) -> None:
+@pytest.mark.parametrize(
+    "changes", [{}, {"precision": "bfloat16"}, {"precision": "float64", "recipe": "tuned"}], ids=str
+)
+def test_cuts_and_resumes_move_no_bit(changes: dict[str, object]) -> None:
     images, noise = inputs(6)
-    whole = fresh(precision=precision)
+    whole = fresh(**changes)
     metrics = steps.train_chunk(whole, images, noise)
-    first = fresh(precision=precision)
+    first = fresh(**changes)
     a = steps.train_chunk(first, images[:3], noise[:3])
-    second = fresh(precision=precision)
+    second = fresh(**changes)
     states.from_canonical(second, states.to_canonical(first))
     b = steps.train_chunk(second, images[3:5], noise[3:5])
     c = steps.train_chunk(second, images[5:], noise[5:])
@@ -180,19 +183,36 @@ def test_one_trace_serves_all_chunks() -> None:
     assert state.graph.experimental_get_tracing_count() == 1  # type: ignore[attr-defined]
 
 
-def test_eager_step_is_the_graphs() -> None:
+def test_the_averaged_generator_draws_the_samples() -> None:
+    state, noise = fresh(recipe="tuned"), batches.shown_noise(0, 4, NOISE)
+    steps.train_chunk(state, *inputs(3))
+    images = steps.generate(state, noise)
+    drawn = checkpoint.averaged(states.to_canonical(state))
+    plain = fresh()
+    states.from_canonical(plain, drawn)
+    np.testing.assert_array_equal(steps.generate(plain, noise), images)
+    states.from_canonical(plain, states.to_canonical(state))
+    assert np.abs(steps.generate(plain, noise) - images).max() > 1e-3
+
+
+@pytest.mark.parametrize("recipe", ["published", "tuned"])
+def test_eager_step_is_the_graphs(recipe: str) -> None:
     images, noise = inputs(2)
-    metrics = steps.train_chunk(fresh(precision="float64"), images, noise)
-    state = fresh(precision="float64")
+    metrics = steps.train_chunk(fresh(precision="float64", recipe=recipe), images, noise)
+    state = fresh(precision="float64", recipe=recipe)
     for i in range(2):
-        eager = steps.train_step(state, tf.constant(images[i]), tf.constant(noise[i]))
+        batch = tf.constant(images[i]), tf.constant(noise[i])
+        eager = steps.train_step(state, *batch, now(state.config, i))
         np.testing.assert_allclose(eager, metrics[i], rtol=1e-12)
 
 
-def test_the_loop_of_a_gpu_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("recipe", ["published", "tuned"])
+def test_the_loop_of_a_gpu_gives_the_same(recipe: str) -> None:
     """K steps in one dispatch, run here on the processor: same order, same numbers."""
     images, noise = inputs(4)
-    plain, looped = fresh(precision="float64"), fresh(precision="float64")
+    plain, looped = (
+        fresh(precision="float64", recipe=recipe, learning_rate=1e-4) for _ in range(2)
+    )
     wanted = steps.train_chunk(plain, images, noise)
     looped.device = "/device:CPU:0"  # the processor, by a name that is not states.CPU
     found = [steps.train_chunk(looped, images[i:j], noise[i:j]) for i, j in ((0, 3), (3, 4))]
