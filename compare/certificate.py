@@ -7,6 +7,7 @@ order are computed from the seed, and what the runs recorded is compared with th
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -207,9 +208,12 @@ def _mean_answer(logits: NDArray[np.float64]) -> float:
 
 
 def _initial(settings: Config) -> dict[str, NDArray[np.float32]]:
-    return initial_parameters(
-        architecture.get(settings.architecture, settings.noise_size), settings.seed
-    )
+    return _parameters(settings.architecture, settings.noise_size, settings.seed)
+
+
+@functools.lru_cache(maxsize=1)  # two facts in turn ask for them
+def _parameters(name: str, noise_size: int, seed: int) -> dict[str, NDArray[np.float32]]:
+    return initial_parameters(architecture.get(name, noise_size), seed)
 
 
 def _hash(arrays: Iterable[NDArray[Any]]) -> str:

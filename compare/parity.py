@@ -368,6 +368,23 @@ def plot(free: dict[str, dict[str, Arrays]], nudged: Arrays, path: Path) -> None
     checkpoint.write_atomically(path, content.getvalue())
 
 
+def curves(free: dict[str, dict[str, Arrays]], nudged: Arrays) -> dict[str, Any]:
+    """What plot() draws, three digits each: precision -> engine -> differences by iteration."""
+    reference, *others = free["float64"]
+
+    def differences(a: Arrays, b: Arrays) -> list[float]:
+        return [float(f"{value:.3g}") for value in loss_differences(a["losses"], b["losses"])]
+
+    return {
+        "reference": reference,
+        "nudged": differences(nudged, free["float64"][reference]),
+        **{
+            precision: {name: differences(arrays[name], arrays[reference]) for name in others}
+            for precision, arrays in free.items()
+        },
+    }
+
+
 def main() -> None:
     try:
         arguments, _ = config.parse(
@@ -407,6 +424,7 @@ def main() -> None:
         "recipe": settings.recipe,
         "seconds": round(time.monotonic() - began),
         "findings": [dataclasses.asdict(f) | {"holds": f.holds} for f in findings],
+        "free": curves(free, nudged),
     }
     checkpoint.write_atomically(out / "parity.json", (json.dumps(record, indent=2) + "\n").encode())
     checkpoint.write_atomically(out / "parity.md", (text + "\n").encode())

@@ -287,4 +287,5 @@ def _packed_metrics(record: Record) -> dict[str, str]:
     if count > POINTS:
         kept = np.concatenate([kept[:1000], kept[1000 :: -(-count // (POINTS - 1000))]])
     packed = {"steps": floats(record.steps[kept])}
-    return packed | {name: floats(record.metrics[name][kept]) for name in METRICS}
+    # A run that ended before its first record has none.
+    return packed | {name: floats(record.metrics.get(name, kept)[kept]) for name in METRICS}

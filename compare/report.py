@@ -41,6 +41,7 @@ PAGE = Path(__file__).with_name("page")
 SCRIPTS = ("plot.js", "walk.js", "page.js")
 FIGURES = ROOT / "docs" / "figures"
 WEIGHTS = "weights"
+NEEDED = {"parity": "findings", "bench": "rows"}  # what a measurement's file must hold
 
 
 @dataclass(frozen=True)
@@ -71,26 +72,24 @@ def write(
     bench: str | None = None,
 ) -> Path:
     """Write the page of these runs; its path. UserError if the folder cannot be written."""
-    try:
+    ladder = stored("parity", parity)
+    data = {
+        "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": git_commit(),
+        "certificate": certificate.certify(runs, data_dir),
+        "divergence": divergence(runs, ladder),
+        "rungs": rungs(ladder),
+        "quality": quality(runs),
+        "bench": found_bench,
+        "shown": _noise(runs),
+    }
+    try:  # from here on only the disk can refuse
         (out / WEIGHTS).mkdir(parents=True, exist_ok=True)
         for old in (out / WEIGHTS).glob("*.js"):
             old.unlink()
-        shown = [_with_weights(record, index, out) for index, record in enumerate(runs)]
-        content = page(
-            {
-                "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-                "commit": git_commit(),
-                "runs": shown,
-                "certificate": certificate.certify(runs, data_dir),
-                "divergence": divergence(runs, stored("parity", parity)),
-                "rungs": rungs(stored("parity", parity)),
-                "quality": quality(runs),
-                "bench": stored("bench", bench),
-                "shown": _noise(runs),
-            }
-        )
+        data["runs"] = [_with_weights(record, index, out) for index, record in enumerate(runs)]
         path = out / "index.html"
-        write_atomically(path, content.encode())
+        write_atomically(path, page(data).encode())
         return path
     except OSError as error:
         raise UserError(
@@ -144,7 +143,7 @@ def stored(name: str, given: str | None) -> dict[str, Any] | None:
             value = json.loads(Path(given).read_text())
         except (OSError, ValueError) as error:
             raise UserError(f"--{name} {given} cannot be read as JSON ({error}).") from None
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or NEEDED[name] not in value:
             raise UserError(f"--{name} {given} is not what `make {name}` writes.")
         return value
     for path in (Path(name) / f"{name}.json", FIGURES / f"{name}.json"):
@@ -152,7 +151,7 @@ def stored(name: str, given: str | None) -> dict[str, Any] | None:
             value = json.loads(path.read_text())
         except (OSError, ValueError):
             continue
-        if isinstance(value, dict):
+        if isinstance(value, dict) and NEEDED[name] in value:
             return value
     return None
 

@@ -150,6 +150,8 @@ def train(job: Job) -> Outcome | None:
     except BaseException:
         _stop(process)
         raise
+    finally:
+        process.stdout.close()
     outcome = ending(status, records.tail(log))
     if outcome is None:
         Outcome.path(job.run).unlink(missing_ok=True)
@@ -160,8 +162,6 @@ def train(job: Job) -> Outcome | None:
 
 def _stop(process: subprocess.Popen[str]) -> None:
     """End a training so that it saves its state. A Ctrl-C at a terminal has reached it, too."""
-    assert process.stdout is not None
-    process.stdout.close()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(10 if sys.stdin.isatty() else 0)
     if process.poll() is None:

@@ -50,7 +50,7 @@ function duration(seconds) {
 const TITLES = { pytorch: 'PyTorch', tensorflow: 'TensorFlow', keras: 'Keras · TensorFlow', 'keras-torch': 'Keras · PyTorch', 'keras-jax': 'Keras · JAX' };
 const ORDER = Object.keys(TITLES);
 const engineTitle = (name) => TITLES[name] || name;
-const many = (name) => new Set(DATA.runs.map((run) => run[name])).size > 1;
+const many = (name) => new Set(DATA.runs.map((run) => run[name]).filter((each) => each != null)).size > 1;
 const RUNS = DATA.runs.map((run, index) => {
   const same = DATA.runs.slice(0, index).filter((other) => other.engine === run.engine).length;
   const color = ORDER.includes(run.engine) ? ORDER.indexOf(run.engine) : 5 + (index % 3);
