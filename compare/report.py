@@ -80,7 +80,7 @@ def write(
         "divergence": divergence(runs, ladder),
         "rungs": rungs(ladder),
         "quality": quality(runs),
-        "bench": found_bench,
+        "bench": stored("bench", bench),
         "shown": _noise(runs),
     }
     try:  # from here on only the disk can refuse
