@@ -154,6 +154,13 @@ def check(engine: Engine, base: Config, folder: Path, can_compile: bool) -> bool
         compare("compiled: losses", compiled, reference, "losses", LOSSES)
         resumed = run(engine, whole, folder, chunk=STEPS // 4, resume=True)
         compare("compiled, continued: losses", resumed, reference, "losses", LOSSES)
+    # At a lower rate than its own, by which rounding grows too fast to compare.
+    tuned = dataclasses.replace(double, recipe="tuned", steps=STEPS, learning_rate=1e-4)
+    tuned = config.of_recipe(tuned, {"learning_rate"})
+    wanted = run(engine, dataclasses.replace(tuned, device="cpu"), folder)
+    found = run(engine, dataclasses.replace(tuned, compile=can_compile), folder, chunk=STEPS)
+    compare("recipe tuned: losses", found, wanted, "losses", LOSSES)
+    compare("recipe tuned: state at the end", found, wanted, "last/", LOSSES)
     return good
 
 
