@@ -54,6 +54,7 @@ if ENGINE == "tensorflow":
     from tensorflow_impl import layers as tf_layers
     from tensorflow_impl import losses as tf_losses
     from tensorflow_impl import networks as tf_networks
+    from tensorflow_impl import state as tf_state
     from tensorflow_impl import step as tf_step
 engine = load_engine()
 import keras  # noqa: E402
@@ -642,6 +643,36 @@ def pool_first() -> tuple[float, float]:
     ours = tf_gradient(lambda x: tf_layers.leaky_relu(tf_layers.max_pool(x), 0.01) * w, images)
     theirs = tf_gradient(lambda x: tf_layers.max_pool(tf_layers.leaky_relu(x, 0.01)) * w, images)
     return errors[0], max(errors[1], distance(ours, theirs))
+
+
+@trap(
+    "a gradient penalty at the ties of max pooling",
+    "on a flat background the pooled values are equal but for rounding, which then decides where "
+    "the image's gradient goes; first-order training does not notice, R1 does",
+    "D's gradient on a digit's image",
+    at_least=1e-3,
+    at_most=1e-12,
+    pytorch="the penalty half a grey level beside the image: `real + state.jitter`",
+    tensorflow="the same",
+    keras="the same",
+)
+def penalty_at_ties() -> tuple[float, float]:
+    config = Config(precision="float64", device="cpu")
+    arrays = checkpoint.initial(config)
+    for name in arrays:
+        if name.startswith("discriminator/"):
+            arrays[name] = arrays[name] / 3  # no short binary fractions, whose sums are exact
+    ours, theirs = torch_state.TrainState(config), tf_state.TrainState(config)
+    torch_state.from_canonical(ours, arrays)
+    tf_state.from_canonical(theirs, arrays)
+    images = np.full((8, 28, 28, 1), -1.0)
+    images[:, 8:20, 8:20] = np.tanh(normal(8, 12, 12, 1))
+    errors = []
+    for x in (images, images + batches.jitter(0, (28, 28, 1))):
+        wanted = torch_gradient(ours.discriminator, x.transpose(0, 3, 1, 2))
+        found = tf_gradient(theirs.discriminator, x)
+        errors.append(distance(found, wanted.permute(0, 2, 3, 1)))
+    return errors[0], errors[1]
 
 
 # ------------------------------------------------------------------ convolutions, layouts
