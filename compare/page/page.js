@@ -434,7 +434,7 @@ function walkEvents() {
 function runsTable() {
   const heads = ['<' + t('engine'), t('seed'), '<' + t('recipe'), '<' + t('precision'), t('iterations'), t('training'), t('images_s'), '<' + t('machine'), '<' + t('versions'), '<' + t('verdict')];
   const rows = RUNS.map((run) => ({ cells: [
-    [swatch(run), label(run)], run.seed == null ? null : String(run.seed), run.recipe, run.precision,
+    [swatch(run), label(run)], run.seed == null ? null : String(run.seed), run.averaged ? [run.recipe, h('br'), h('small', {}, t('averaged'))] : run.recipe, run.precision,
     run.total == null ? null : run.outcome ? `${grouped(run.step)} / ${grouped(run.total)}` : grouped(run.step),
     duration(run.seconds), run.rate == null ? null : fixed(run.rate, 0), machine(run), versions(run),
     run.outcome ? h('span', { class: 'mark no' }, t(`outcome_${run.outcome.kind}`)) : [h('span', { class: 'mark yes' }, t('finished')), run.verdict && run.verdict !== 'sound' ? `, ${run.verdict}` : ''],
