@@ -53,7 +53,7 @@ class Config:
 
     learning_rate: float = 3e-4
     """Adam's step size, per update (the tutorial's source: CS231n's exercise). By default the
-    recipe's; tuned: D's 1e-3 at the start, and G's is twice that."""
+    recipe's; tuned: D's 1e-3 at the start, and G's is four times that."""
 
     beta1: float = 0.5
     """Adam's decay of the first moment (Radford et al. 2016, section 4). By default the recipe's;
