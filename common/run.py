@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from common import batches, checkpoint, config, datasets, images
 from common.config import Config, TrainArguments, UserError, total_steps
+from common.recipes import RECIPES
 from common.watch import Watch
 
 METRICS = ("d_loss", "g_loss", "d_real", "d_fake")
@@ -210,7 +211,7 @@ class Run:
         self._step_seconds: float | None = None
         self._saved = -1
         self._save_failed = False
-        self._watch = Watch()
+        self._watch = Watch(penalized=RECIPES[plan.config.recipe].penalty > 0)
 
     @contextlib.contextmanager
     def open(self, device: str, threads: int, packages: tuple[str, ...]) -> Iterator[None]:

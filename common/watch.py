@@ -24,10 +24,12 @@ ALIKE = 0.3  # distance among the shown images, over that among real ones
 class Watch:
     """Sees every metric and every shown image of a run; warns once, and has a verdict.
 
-    Metrics are (K, 4): d_loss, g_loss, d_real, d_fake, as in metrics.jsonl.
+    Metrics are (K, 4): d_loss, g_loss, d_real, d_fake, as in metrics.jsonl. penalized: D's slope is
+    held down by a gradient penalty, so that near answers on real and on fakes are no fault.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, penalized: bool = False) -> None:
+        self._blind = 0.0 if penalized else BLIND
         self._window = np.empty((0, 4))
         self._real_distance: float | None = None
         self._losses = self._images = ""  # what is wrong now: the verdict's word, or nothing
@@ -52,7 +54,7 @@ class Watch:
         elif max(d_loss, g_loss) > HUGE:
             self._losses = "diverging"
             seen += f"D's loss is {d_loss:.3g} and G's {g_loss:.3g}"
-        elif gap < BLIND:
+        elif gap < self._blind:
             self._losses = "discriminator blind"
             seen += f"D's answers on real images and on fakes differ by {gap:.4f}, as if by chance"
         else:

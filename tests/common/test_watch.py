@@ -65,6 +65,12 @@ def test_a_broken_run_is_warned_of_once(row: tuple[float, ...], verdict: str, sh
     assert shown in found["warned"]["saw"]
 
 
+def test_a_penalty_keeps_d_flat_and_that_is_no_fault() -> None:
+    rows = constant(1.386, 0.693, 0.5, 0.5)
+    assert Watch(penalized=True).metrics(STEPS, rows) is None
+    assert "blind" in str(Watch().metrics(STEPS, rows))
+
+
 def test_a_warning_comes_within_a_window() -> None:
     rows = np.concatenate([constant(*SOUND, steps=300), constant(1e-3, 12.0, 0.9999, 1e-4)])
     assert 300 < run(rows)[0].verdict()["warned"]["step"] <= 300 + WINDOW
