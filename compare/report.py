@@ -168,7 +168,9 @@ def divergence(runs: list[Record], parity: dict[str, Any] | None) -> dict[str, A
         for found in certificate.divergence([r for r in runs if r.settings is not None])
     ]
     free = (parity or {}).get("free")
-    return {"own": own, "free": free, "source": _source(parity) if free else None}
+    # The kept curves may be of another measurement than the findings; then they say of which.
+    source = _source(free.get("source") or parity) if free else None
+    return {"own": own, "free": free, "source": source}
 
 
 def rungs(parity: dict[str, Any] | None) -> dict[str, Any] | None:
