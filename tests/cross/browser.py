@@ -136,7 +136,7 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def until(self, expression: str, seconds: float = 20) -> Any:
+    def until(self, expression: str, seconds: float = 60) -> Any:
         """Wait for an expression to become true; its value."""
         end = time.monotonic() + seconds
         while not (value := self.run(expression)):

