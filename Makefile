@@ -107,6 +107,8 @@ test: setup lint ## set-up, linters and all tests
 
 test-slow: setup ## the long proofs
 	@$(PYTEST) -m slow tests/pytorch
+	@$(PYTEST) -m slow tests/tensorflow
+	@$(PYTEST) -m slow tests/keras
 	@$(PYTEST) -m slow tests/cross
 
 lint: $(VENV)/.installed-dev setup-pytorch ## ruff, mypy and the import boundaries

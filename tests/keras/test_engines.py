@@ -55,13 +55,21 @@ def test_the_same_tests(engine: str):
     if engine == "jax":
         some = (
             "fit or batch_norm or adam or leaky or counts or float64_layers or device "
-            "or plain or refused"
+            "or plain or refused or chunk_lengths"
         )
     done = run(
         engine, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", some,
         *(str(HERE / f"test_{name}.py") for name in ("networks", "training", "convert")),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_jax_in_one_dispatch() -> None:
+    pytest.importorskip("jax")
+    file = str(HERE / "test_training.py")
+    done = run("jax", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "slow", file)
+    assert "1 passed" in done.stdout, done.stdout[-4000:] + done.stderr[-2000:]
 
 
 def three_steps(engine: str, folder: Path) -> dict[str, np.ndarray]:

@@ -52,6 +52,35 @@ def test_resume_and_chunks_change_nothing(
     assert_close(arrays, states.to_canonical(whole), 0)
 
 
+def test_chunk_lengths_move_no_bit(
+    config: Config, make_state: Callable, advance: Callable, assert_close: Callable
+):
+    state = make_state(config)
+    start = states.to_canonical(state)
+    metrics, arrays = advance(state, 7), states.to_canonical(state)
+    for length in (1, 2, 3):
+        states.from_canonical(state, start)
+        rows = [advance(state, min(length, 7 - first)) for first in range(0, 7, length)]
+        np.testing.assert_array_equal(np.concatenate(rows), metrics)
+        assert_close(states.to_canonical(state), arrays, 0)
+
+
+@pytest.mark.parametrize("looped", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_compiled_step_is_the_same_function(
+    config: Config, make_state: Callable, advance: Callable, assert_close: Callable, looped: bool
+):
+    """looped: K steps in one dispatch, as on a GPU, run here on the processor."""
+    if not engine.CAN_JIT or (engine.ALWAYS_JIT and not looped):
+        pytest.skip("there is nothing else to compare with")
+    plain, compiled = make_state(config), make_state(config)
+    if looped:
+        compiled.device = compiled.device.upper()  # the processor, by a name not taken for it
+    steps.compile_step(compiled)
+    for length in (2, 1):
+        np.testing.assert_allclose(advance(compiled, length), advance(plain, length), rtol=1e-10)
+    assert_close(states.to_canonical(compiled), states.to_canonical(plain), 1e-10)
+
+
 def test_fit_is_the_same_training(
     dataset: object, config: Config, make_state: Callable, advance: Callable, assert_close: Callable
 ):

@@ -230,7 +230,8 @@ def test_compiled_step_is_the_same_function(looped: bool) -> None:
     if looped:
         compiled.device = "/device:CPU:0"
     steps.compile_step(compiled)
-    np.testing.assert_allclose(steps.train_chunk(compiled, images, noise), wanted, rtol=1e-10)
+    found = [steps.train_chunk(compiled, images[i:j], noise[i:j]) for i, j in ((0, 2), (2, 3))]
+    np.testing.assert_allclose(np.concatenate(found), wanted, rtol=1e-10)
     a, b = states.to_canonical(plain), states.to_canonical(compiled)
     for name in a:
         assert difference(b[name], a[name]) < 1e-10, name
