@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from common import batches, checkpoint, config, recipes
 from common.config import Config, UserError
+from common.sampling import PRETRAINED
 
 TUNED = config.of_recipe(Config(recipe="tuned"))
 
@@ -132,3 +135,13 @@ def test_a_tuned_run_is_resumed_to_its_own_end_only(tmp_path) -> None:
     fresh = run.plan(TrainArguments(recipe="tuned", seed=3), {"recipe", "seed"}, "keras")
     assert str(fresh.directory) == "runs/keras-tuned-mnist-seed3"
     assert fresh.config == dataclasses.replace(TUNED, seed=3)
+
+
+def test_the_weights_that_come_with_the_project_are_those_of_their_card() -> None:
+    path = Path(__file__).parents[2] / PRETRAINED
+    card = path.with_name("README.md").read_text()
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in card
+    saved = checkpoint.load(path)
+    assert saved.weights_only
+    assert saved.config == config.of_recipe(dataclasses.replace(TUNED, seed=saved.config.seed))
+    assert saved.step == config.total_steps(saved.config)

@@ -89,16 +89,21 @@ def test_rungs_0_to_2_in_float32(data_dir: str, tmp_path: Path) -> None:
     assert_all_hold(findings, 3 * PAIRS)
 
 
-def test_recipe_tuned_climbs_the_same_ladder(data_dir: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "names", [engines.DEFAULT, pytest.param(engines.ALL, marks=pytest.mark.slow)]
+)
+def test_recipe_tuned_climbs_the_same_ladder(names: str, data_dir: str, tmp_path: Path) -> None:
     """R1's second derivatives are in rung 2, the averaged weights in rungs 3 and 5; the learning
     rate falls in the windows' second half."""
+    some = engines.choose(names)
+    pairs = len(some) * (len(some) - 1) // 2
     chosen = dataclasses.replace(settings(data_dir, "float64", "tuned"), steps=20, batch_size=8)
-    with parity.start(CHOSEN, chosen) as workers:
+    with parity.start(some, chosen) as workers:
         free = parity.run_ladder(workers, 8, tmp_path)
-        assert_all_hold(parity.compare_ladders(free, chosen), 5 * PAIRS)
+        assert_all_hold(parity.compare_ladders(free, chosen), 5 * pairs)
         windows = parity.run_windows(workers, 20, tmp_path)
-        assert_all_hold(parity.compare_windows(windows, chosen), PAIRS)
-        assert_all_hold(parity.run_relay(workers, chosen, 4, tmp_path), 2 * PAIRS)
+        assert_all_hold(parity.compare_windows(windows, chosen), pairs)
+        assert_all_hold(parity.run_relay(workers, chosen, 4, tmp_path), 2 * pairs)
     name = "average/generator/dense1/kernel"
     for arrays in free.values():
         assert parity.difference(arrays[f"first/{name}"], arrays[f"initial/{name}"]) > 1e-4
