@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from common import architecture, batches, config, datasets, images
 from common.config import Config, UserError
 from common.initializers import initial_parameters
-from common.recipes import RECIPES
 from common.run import SHOWN_IMAGES
 from compare import forward
 from compare.parity import FLOAT32_BOUNDS, part
@@ -197,9 +196,11 @@ def _first_metrics(settings: Config, data_dir: str) -> dict[str, float] | None:
     judged = part(weights, "discriminator/")
     on_real, on_fake = forward.judge(judged, real), forward.judge(judged, fake)
     loss = np.logaddexp(0, -on_real).mean() + np.logaddexp(0, on_fake).mean()
-    answers = {"d_real": _mean_answer(on_real), "d_fake": _mean_answer(on_fake)}
-    # With a gradient penalty D's loss is more than the cross-entropies.
-    return answers if RECIPES[settings.recipe].penalty else {"d_loss": float(loss), **answers}
+    return {
+        "d_loss": float(loss),  # a recipe's gradient penalty is not in it
+        "d_real": _mean_answer(on_real),
+        "d_fake": _mean_answer(on_fake),
+    }
 
 
 def _mean_answer(logits: NDArray[np.float64]) -> float:
