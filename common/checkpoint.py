@@ -93,18 +93,8 @@ def save(
     Raises OSError if the disk refuses; the old file then stands and nothing else is left.
     """
     check(arrays, config)
-    metadata = {
-        "format_version": FORMAT_VERSION,
-        "architecture": config.architecture,
-        "backend": backend,
-        "step": str(int(arrays["step"])),
-        "config": json.dumps(to_json(config), sort_keys=True),
-        "versions": json.dumps(versions, sort_keys=True),
-    }
-    from safetensors.numpy import save as serialize  # a state can be made and used without it
-
     contiguous = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in arrays.items()}
-    write_atomically(path, serialize(contiguous, metadata))
+    _write(path, contiguous, config, int(arrays["step"]), backend, versions)
 
 
 def save_weights(path: Path, saved: Checkpoint) -> None:
@@ -118,18 +108,38 @@ def save_weights(path: Path, saved: Checkpoint) -> None:
         for name, array in averaged(saved.arrays).items()
         if name.startswith(NETWORKS)
     }
+    _write(
+        path, arrays, saved.config, saved.step, saved.backend, saved.versions, contents="weights"
+    )
+
+
+def _write(
+    path: Path,
+    arrays: Arrays,
+    config: Config,
+    step: int,
+    backend: str,
+    versions: dict[str, str],
+    **more: str,
+) -> None:
+    """Write arrays with what load() asks of the metadata, and `more` of it."""
+    from safetensors.numpy import save as serialize  # a state can be made and used without it
+
     metadata = {
         "format_version": FORMAT_VERSION,
-        "contents": "weights",
-        "architecture": saved.config.architecture,
-        "backend": saved.backend,
-        "step": str(saved.step),
-        "config": json.dumps(to_json(saved.config), sort_keys=True),
-        "versions": json.dumps(saved.versions, sort_keys=True),
+        "architecture": config.architecture,
+        "backend": backend,
+        "step": str(step),
+        "config": json.dumps(to_json(config), sort_keys=True),
+        "versions": json.dumps(versions, sort_keys=True),
+        **more,
     }
-    from safetensors.numpy import save as serialize
-
     write_atomically(path, serialize(arrays, metadata))
+
+
+def parameter_of(name: str) -> str:
+    """The parameter that an array belongs to: the array has its layout, as a moment or average."""
+    return name.removeprefix("optimizer/").removeprefix(AVERAGE)
 
 
 def averaged(arrays: Arrays) -> Arrays:

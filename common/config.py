@@ -12,7 +12,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, TypeVar
 
@@ -304,6 +304,17 @@ def fail(error: UserError) -> NoReturn:
     """Say what was wrong and leave with status 2, the shell's convention for bad input."""
     print(f"error: {error}", file=sys.stderr)
     raise SystemExit(2)
+
+
+@contextlib.contextmanager
+def command() -> Iterator[None]:
+    """A command's work: a mistake ends it by fail(), Ctrl-C quietly, by the shell's status 130."""
+    try:
+        yield
+    except UserError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 
 def config_hash_text(config: Config) -> str:

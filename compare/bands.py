@@ -31,14 +31,13 @@ from common.config import Config, UserError
 from common.run import git_commit, processor, read_metrics
 from compare import engines, evaluate, training
 from compare.engines import Engine
-from compare.evaluate import COUNT, EXTRACTOR_SHA256, MEASURES, Judge
+from compare.evaluate import COUNT, EXTRACTOR_SHA256, MEASURES, SAMPLE_SEED, Judge
 from compare.training import check_settings, directory, finished
 
 MARGIN = 1.5  # a factor between two engines' geometric mean Fréchet distances
 LEVEL = 0.05  # of the equivalence test
 RAREST = 0.01  # share of samples below which a digit counts as lost
 CONFIDENT = 0.5  # share of confident digits below which a run shows no digits
-SAMPLE_SEED = 1
 LOSSES = {"d_loss": "D loss", "g_loss": "G loss"}
 LATE = 250  # iterations whose mean losses are given
 
@@ -257,7 +256,7 @@ def seed_counts(text: str, count: int) -> list[int]:
 
 
 def main() -> None:
-    try:
+    with config.command():
         arguments, _ = config.parse(
             BandArguments,
             sys.argv[1:],
@@ -296,10 +295,6 @@ def main() -> None:
                 )
             rows.append({**kind, "engine": engine.name, **summarize(runs)})
         rows.sort(key=lambda r: (r["recipe"], list(engines.ENGINES).index(r["engine"])))
-    except UserError as error:
-        config.fail(error)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
     record = {
         "command": ["python", "-m", "compare.bands", *sys.argv[1:]],
         "commit": git_commit(),

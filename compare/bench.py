@@ -414,7 +414,7 @@ def main() -> None:
 
         growth.main([word for word in sys.argv[1:] if word != "--growth"])
         return
-    try:
+    with config.command():
         arguments, _ = config.parse(
             BenchArguments,
             sys.argv[1:],
@@ -423,10 +423,6 @@ def main() -> None:
         )
         request = read(arguments)
         record = measure(arguments, request)
-    except UserError as error:
-        config.fail(error)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
     out = Path(arguments.out)
     checkpoint.write_atomically(out, (json.dumps(record, indent=1) + "\n").encode())
     plot(record, out.with_suffix(".png"))

@@ -24,7 +24,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +43,7 @@ EXTRACTOR = Path(__file__).with_name("extractor.onnx")
 EXTRACTOR_SHA256 = "0635b1199908ce9d6b3c262e4e3db22107d9272c705924d271d2011e8c815573"
 FORMAT = 1
 FILE_NAME = "quality.json"
+SAMPLE_SEED = 1  # of the noise behind what is scored
 COUNT = 10_000  # test digits, held-out digits, and the most samples that are used
 TRAIN_IMAGES = 50_000  # the training digits after them are the floor's
 BATCH = 500  # images per call of the extractor
@@ -71,7 +72,7 @@ class EvaluateArguments:
     count: int = COUNT
     """Samples of each; fewer give higher Fréchet distances. [129, 10000]"""
 
-    seed: int = 1
+    seed: int = SAMPLE_SEED
     """Seed of the samples' noise. [0, 2**63)"""
 
     engine: Literal["auto", "pytorch", "tensorflow", "keras", "keras-torch", "keras-jax"] = "auto"
@@ -293,9 +294,20 @@ def band(values: list[dict[str, float]]) -> tuple[dict[str, float], dict[str, fl
     return means, {key: float(column.std(ddof=1)) for key, column in stacked.items()}
 
 
+def bands(
+    runs: Iterable[tuple[tuple[str, str], dict[str, float]]],
+) -> list[tuple[tuple[str, str], int, dict[str, float], dict[str, float] | None]]:
+    """((engine, recipe), measures) of runs -> (that key, count, mean, spread) where there are more
+    than one of it."""
+    groups: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for key, measures in runs:
+        groups.setdefault(key, []).append(measures)
+    return [(key, len(v), *band(v)) for key, v in groups.items() if len(v) > 1]
+
+
 def main() -> None:
     began = time.perf_counter()
-    try:
+    with config.command():
         arguments, _ = config.parse(
             EvaluateArguments,
             sys.argv[1:],
@@ -311,21 +323,16 @@ def main() -> None:
         subjects = [subject(name, arguments.engine) for name in arguments.runs]
         judge = Judge(arguments.data_dir)
         records = [evaluate(s, judge, arguments.count, arguments.seed) for s in subjects]
-    except UserError as error:
-        config.fail(error)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
     floor = "real digits, held out"
     rows: list[tuple[str, dict[str, float], dict[str, float] | None]]
     rows = [(floor, records[0]["floor"], None)]
-    groups: dict[tuple[str, str], list[dict[str, float]]] = {}
+    runs = []
     for each, record in zip(subjects, records, strict=True):
         rows.append((each.name, record["measures"], None))
         if each.facts is not None:
-            groups.setdefault((record["backend"], record["recipe"]), []).append(record["measures"])
-    for (backend, recipe), values in groups.items():
-        if len(values) > 1:
-            rows.append((f"{backend}, {recipe}: mean of {len(values)}", *band(values)))
+            runs.append(((record["backend"], record["recipe"]), record["measures"]))
+    for (backend, recipe), count, mean, spread in bands(runs):
+        rows.append((f"{backend}, {recipe}: mean of {count}", mean, spread))
     print(table(rows))
     for each in subjects:
         if each.out is not None:

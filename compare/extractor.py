@@ -201,7 +201,7 @@ def tensors(data_dir: str, split: str) -> tuple[Tensor, Tensor]:
 
 
 def main() -> None:
-    try:
+    with config.command():
         arguments, _ = config.parse(
             ExtractorArguments,
             sys.argv[1:],
@@ -228,10 +228,6 @@ def main() -> None:
         }
         content = serialized(folded(model, seen), facts)
         write_atomically(Path(arguments.out), content)
-    except UserError as error:
-        config.fail(error)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
     sha256 = hashlib.sha256(content).hexdigest()
     print(f"{arguments.out}: {len(content):,} bytes, sha256 {sha256}")
     print("Put the sum into EXTRACTOR_SHA256 of compare/evaluate.py; all scores change with it.")

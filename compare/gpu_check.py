@@ -303,7 +303,7 @@ def main(argv: list[str]) -> None:
     ]
     base = Config(device=arguments.device, batch_size=arguments.batch_size)
     good = True
-    try:
+    with config.command():
         print(describe(arguments.device))
         for engine in chosen if arguments.check else ():
             can_compile = arguments.device == "cuda" and engine.name != "keras-torch"
@@ -316,10 +316,6 @@ def main(argv: list[str]) -> None:
         for engine in chosen if arguments.speed else ():
             can_compile = arguments.device == "cuda" and engine.name != "keras-torch"
             speed([engine], base, arguments.turns, arguments.turn, can_compile, deadline)
-    except UserError as error:
-        config.fail(error)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
     print("\nEvery bound holds." if good else "\nA bound is BROKEN.")
     raise SystemExit(0 if good else 1)
 

@@ -250,7 +250,7 @@ def main(argv: list[str]) -> None:
         task = json.loads(argv[1])
         print(json.dumps(worker(task["package"], config.from_json(task["config"]), task["path"])))
         return
-    try:
+    with config.command():
         arguments, _ = config.parse(
             GrowthArguments,
             argv,
@@ -275,10 +275,6 @@ def main(argv: list[str]) -> None:
             "batch_sizes": against_batch_size(chosen, base, batch_sizes, arguments.rounds),
             "dataset_sizes": against_dataset_size(chosen, base, dataset_sizes),
         }
-    except UserError as error:
-        config.fail(error)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
     out = Path(arguments.out)
     checkpoint.write_atomically(out, (json.dumps(record, indent=1) + "\n").encode())
     plot(record, out.with_suffix(".png"))

@@ -333,6 +333,18 @@ def table(findings: list[Finding]) -> str:
     return "\n".join(lines)
 
 
+def worst_of_rungs(findings: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """Of parity.json's findings the worst of each rung and precision, in their order; of rung 4 the
+    worst of each kind of run: [(kind, finding)], kind "" on other rungs."""
+    found: dict[tuple[int, str, str], dict[str, Any]] = {}
+    for f in findings:
+        kind = f["worst"].split(",")[0] if f["rung"] == 4 else ""
+        key = (f["rung"], f["precision"], kind)
+        if key not in found or f["difference"] > found[key]["difference"]:
+            found[key] = f
+    return [(key[2], found[key]) for key in sorted(found)]
+
+
 def plot(free: dict[str, dict[str, Arrays]], nudged: Arrays, path: Path) -> None:
     """The difference of the losses of free runs from the first engine's, against the iteration.
 
@@ -386,7 +398,7 @@ def curves(free: dict[str, dict[str, Arrays]], nudged: Arrays) -> dict[str, Any]
 
 
 def main() -> None:
-    try:
+    with config.command():
         arguments, _ = config.parse(
             ParityArguments,
             sys.argv[1:],
@@ -410,10 +422,6 @@ def main() -> None:
         ensure_mnist(settings.data_dir)  # once, not in five processes
         began = time.monotonic()
         free, findings, nudged = _climb(chosen, settings, arguments)
-    except UserError as error:
-        config.fail(error)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
     out = Path(arguments.out)
     text = table(findings)
     record = {

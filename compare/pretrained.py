@@ -20,9 +20,8 @@ from common.checkpoint import Checkpoint
 from common.config import UserError
 from common.sampling import PRETRAINED
 from compare import evaluate
-from compare.bands import SAMPLE_SEED
 from compare.engines import ROOT
-from compare.evaluate import COUNT, MEASURES, Judge
+from compare.evaluate import COUNT, MEASURES, SAMPLE_SEED, Judge
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ weights have the project's license.
 
 
 def main() -> None:
-    try:
+    with config.command():
         arguments, _ = config.parse(
             PretrainedArguments,
             sys.argv[1:],
@@ -98,10 +97,6 @@ def main() -> None:
         environment = json.loads(record.read_text())
         text = card(saved, out, environment, score)
         checkpoint.write_atomically(out.with_name("README.md"), text.encode())
-    except UserError as error:
-        config.fail(error)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
     print(f"{out}: Fréchet distance {score['measures']['frechet_distance']:.3f}")
 
 

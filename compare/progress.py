@@ -27,11 +27,10 @@ from common.checkpoint import write_atomically
 from common.config import UserError
 from compare import evaluate
 from compare.engines import Engine
-from compare.evaluate import COUNT, EXTRACTOR_SHA256, Judge
-from compare.records import PROGRESS, read_json
+from compare.evaluate import COUNT, EXTRACTOR_SHA256, SAMPLE_SEED, Judge
+from compare.records import PROGRESS, progress_of, read_json
 
 STATES = "states"
-SAMPLE_SEED = 1
 EVERY = 0.5  # seconds between two looks at a run; a checkpoint stands for half a minute
 
 
@@ -126,7 +125,4 @@ def score(run: Path, engine: Engine, judge: Judge) -> None:
 
 def _scored(run: Path) -> dict[int, dict[str, Any]]:
     """Step -> what is known of it, by this extractor."""
-    record = read_json(run / PROGRESS)
-    if record.get("extractor") != EXTRACTOR_SHA256:
-        return {}
-    return {row["step"]: row for row in record["states"]}
+    return {row["step"]: row for row in progress_of(run)}

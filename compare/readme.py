@@ -16,7 +16,7 @@ from typing import Any
 
 from common.checkpoint import write_atomically
 from compare import bands, bench
-from compare.parity import TITLES
+from compare.parity import TITLES, worst_of_rungs
 
 ROOT = Path(__file__).parent.parent
 BACKENDS = {"PyTorch": "pytorch_impl", "TensorFlow": "tensorflow_impl", "Keras": "keras_impl"}
@@ -87,16 +87,10 @@ def _names(node: ast.stmt) -> set[str]:
 def parity_block(record: dict[str, Any]) -> str:
     """The worst difference of each rung over all pairs."""
     lines = ["| rung | precision | worst pair | worst difference | bound |", "|" + "---|" * 5]
-    groups: dict[tuple[int, str, str], dict[str, Any]] = {}
-    for f in record["findings"]:
-        kind = f["worst"].split(",")[0] if f["rung"] == 4 else ""
-        key = (f["rung"], f["precision"], kind)
-        if key not in groups or f["difference"] > groups[key]["difference"]:
-            groups[key] = f
-    for (rung, precision, kind), f in sorted(groups.items()):
-        title = f"{TITLES[rung]}, {kind}" if kind else TITLES[rung]
+    for kind, f in worst_of_rungs(record["findings"]):
+        title = f"{TITLES[f['rung']]}, {kind}" if kind else TITLES[f["rung"]]
         lines.append(
-            f"| {rung}: {title} | {precision} | {' and '.join(f['pair'])} "
+            f"| {f['rung']}: {title} | {f['precision']} | {' and '.join(f['pair'])} "
             f"| {f['difference']:.1e} | {f['bound']:.0e} |"
         )
     return "\n".join(lines) + f"\n\nMeasured on {record['processor']} with `{command(record)}`."

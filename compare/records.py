@@ -137,7 +137,7 @@ def read(path: Path) -> Record:
         metrics=metrics,
         grids=_grids(path),
         quality=_quality(path),
-        progress=_progress(path),
+        progress=progress_of(path),
     )
 
 
@@ -228,7 +228,8 @@ def _quality(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _progress(path: Path) -> list[dict[str, Any]]:
+def progress_of(path: Path) -> list[dict[str, Any]]:
+    """The scores of a run's earlier states, if they are by the extractor here."""
     record = read_json(path / PROGRESS)
     if record.get("extractor") != evaluate.EXTRACTOR_SHA256:
         return []

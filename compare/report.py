@@ -33,10 +33,10 @@ from common.checkpoint import CheckpointError, write_atomically
 from common.config import UserError
 from common.run import SHOWN_IMAGES, git_commit
 from compare import certificate, evaluate, forward, records
-from compare.parity import TITLES
+from compare.engines import ROOT
+from compare.parity import TITLES, worst_of_rungs
 from compare.records import Record
 
-ROOT = Path(__file__).parent.parent
 PAGE = Path(__file__).with_name("page")
 SCRIPTS = ("plot.js", "walk.js", "page.js")
 FIGURES = ROOT / "docs" / "figures"
@@ -177,13 +177,11 @@ def rungs(parity: dict[str, Any] | None) -> dict[str, Any] | None:
     """The worst finding of each rung of the parity ladder, and where it was measured."""
     if parity is None:
         return None
-    worst: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for found in parity["findings"]:
-        kind = found["worst"].split(",")[0] if found["rung"] == 4 else ""
-        key = (found["rung"], found["precision"], kind)
-        if key not in worst or found["difference"] > worst[key]["difference"]:
-            worst[key] = found | {"kind": kind, "title": TITLES[found["rung"]]}
-    return {"rows": [worst[key] for key in sorted(worst)], **_source(parity)}
+    rows = [
+        found | {"kind": kind, "title": TITLES[found["rung"]]}
+        for kind, found in worst_of_rungs(parity["findings"])
+    ]
+    return {"rows": rows, **_source(parity)}
 
 
 def _source(record: dict[str, Any] | None) -> dict[str, Any]:
@@ -193,17 +191,15 @@ def _source(record: dict[str, Any] | None) -> dict[str, Any]:
 def quality(runs: list[Record]) -> dict[str, Any]:
     """Which measures there are, the floor, and the bands of engines with several scored runs."""
     scored = [record for record in runs if record.quality is not None]
-    groups: dict[tuple[str, str], list[dict[str, float]]] = {}
-    for record in scored:
-        assert record.quality is not None
-        key = (record.engine, str(record.quality.get("recipe")))
-        groups.setdefault(key, []).append(record.quality["measures"])
-    bands = []
-    for (engine, recipe), values in groups.items():
-        if len(values) > 1:
-            mean, spread = evaluate.band(values)
-            each = {"engine": engine, "recipe": recipe, "runs": len(values)}
-            bands.append(each | {"mean": mean, "spread": spread})
+    measured = [
+        ((record.engine, str(record.quality.get("recipe"))), record.quality["measures"])
+        for record in scored
+        if record.quality is not None
+    ]
+    bands = [
+        {"engine": engine, "recipe": recipe, "runs": count, "mean": mean, "spread": spread}
+        for (engine, recipe), count, mean, spread in evaluate.bands(measured)
+    ]
     first = scored[0].quality if scored else None
     return {
         "measures": {name: digits for name, (_, digits) in evaluate.MEASURES.items()},
@@ -262,7 +258,7 @@ def _finite(value: Any) -> Any:
 
 
 def main() -> None:
-    try:
+    with config.command():
         arguments, _ = config.parse(
             ReportArguments,
             sys.argv[1:],
@@ -275,10 +271,6 @@ def main() -> None:
         path = write(
             runs, Path(arguments.out), arguments.data_dir, arguments.parity, arguments.bench
         )
-    except UserError as error:
-        config.fail(error)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
     print(f"{len(runs)} runs side by side -> {path}")
 
 

@@ -10,6 +10,7 @@ from common.checkpoint import FILE_NAME as CHECKPOINT
 from common.config import Config, UserError
 from common.run import run_name
 from compare.engines import Engine
+from compare.records import read_json
 
 
 def directory(runs_dir: str, engine: Engine, settings: Config) -> Path:
@@ -24,10 +25,7 @@ def directory(runs_dir: str, engine: Engine, settings: Config) -> Path:
 
 def finished(run: Path) -> bool:
     """Has the run done its last step?"""
-    try:
-        return bool(json.loads((run / "result.json").read_text())["finished"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    return bool(read_json(run / "result.json").get("finished"))
 
 
 def arguments(settings: Config, run: Path) -> list[object]:

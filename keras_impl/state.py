@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from common import architecture, batches
-from common.checkpoint import AVERAGE, Arrays
+from common.checkpoint import AVERAGE, Arrays, parameter_of
 from common.config import Config
 from common.recipes import RECIPES, Now
 from keras_impl import load_engine
@@ -104,7 +104,7 @@ def to_canonical(state: TrainState) -> Arrays:
     arrays: Arrays = {}
     for name, variable in canonical_tensors(state).items():
         array = keras.ops.convert_to_numpy(variable.value)
-        arrays[name] = np.array(to_canonical_layout(_parameter(name), array), order="C")
+        arrays[name] = np.array(to_canonical_layout(parameter_of(name), array), order="C")
     count = np.array(state.step, np.int64)
     for name in ("step", "optimizer/discriminator/count", "optimizer/generator/count"):
         arrays[name] = count.copy()
@@ -115,7 +115,7 @@ def from_canonical(state: TrainState, arrays: Arrays) -> None:
     """Copy canonical arrays into the state's existing variables."""
     with keras.device(state.device):
         for name, variable in canonical_tensors(state).items():
-            array = from_canonical_layout(_parameter(name), arrays[name])
+            array = from_canonical_layout(parameter_of(name), arrays[name])
             variable.assign(np.array(array, order="C"))  # a copy: JAX would share the memory
         state.d_optimizer.iterations.assign(int(arrays["optimizer/discriminator/count"]))
         state.g_optimizer.iterations.assign(int(arrays["optimizer/generator/count"]))
@@ -139,11 +139,6 @@ def canonical_tensors(state: TrainState) -> dict[str, keras.Variable]:
         for name, variable in parameter_tensors(state.average, "generator").items():
             tensors[AVERAGE + name] = variable
     return tensors
-
-
-def _parameter(name: str) -> str:
-    """The parameter whose layout an array has: that of its moments and its average, too."""
-    return name.removeprefix("optimizer/").removeprefix(AVERAGE)
 
 
 def parameter_tensors(module: keras.Model, network: str) -> dict[str, keras.Variable]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from common import architecture, batches
-from common.checkpoint import AVERAGE, Arrays
+from common.checkpoint import AVERAGE, Arrays, parameter_of
 from common.config import Config, UserError
 from common.memory import keep_freed_memory
 from common.recipes import RECIPES, Now
@@ -143,7 +143,7 @@ def to_canonical(state: TrainState) -> Arrays:
     """The whole state as canonical arrays (common/checkpoint.py); copies on the host."""
     arrays: Arrays = {}
     for name, tensor in canonical_tensors(state).items():
-        array = to_canonical_layout(_parameter(name), tensor.detach().cpu().numpy())
+        array = to_canonical_layout(parameter_of(name), tensor.detach().cpu().numpy())
         arrays[name] = np.array(array, order="C")
     count = np.array(state.step, np.int64)
     for name in ("step", "optimizer/discriminator/count", "optimizer/generator/count"):
@@ -155,7 +155,7 @@ def to_canonical(state: TrainState) -> Arrays:
 def from_canonical(state: TrainState, arrays: Arrays) -> None:
     """Copy canonical arrays into the state's existing tensors."""
     for name, tensor in canonical_tensors(state).items():
-        array = from_canonical_layout(_parameter(name), arrays[name])
+        array = from_canonical_layout(parameter_of(name), arrays[name])
         tensor.copy_(torch.from_numpy(np.array(array, order="C")))
     for network, optimizer in (
         ("discriminator", state.d_optimizer),
@@ -182,11 +182,6 @@ def canonical_tensors(state: TrainState) -> dict[str, Tensor]:
         for name, tensor in parameter_tensors(state.average, "generator").items():
             tensors[AVERAGE + name] = tensor
     return tensors
-
-
-def _parameter(name: str) -> str:
-    """The parameter whose layout an array has: that of its moments and its average, too."""
-    return name.removeprefix("optimizer/").removeprefix(AVERAGE)
 
 
 def parameter_tensors(module: nn.Module, network: str) -> dict[str, Tensor]:

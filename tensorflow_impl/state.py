@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import architecture, batches
-from common.checkpoint import AVERAGE, Arrays
+from common.checkpoint import AVERAGE, Arrays, parameter_of
 from common.config import Config, UserError
 from common.recipes import RECIPES, Now
 from tensorflow_impl import layers
@@ -94,7 +94,7 @@ def to_canonical(state: TrainState) -> Arrays:
     """The whole state as canonical arrays (common/checkpoint.py); copies on the host."""
     arrays: Arrays = {}
     for name, tensor in canonical_tensors(state).items():
-        array = to_canonical_layout(_parameter(name), tensor.numpy())
+        array = to_canonical_layout(parameter_of(name), tensor.numpy())
         arrays[name] = np.array(array, order="C")
     arrays["step"] = np.array(state.step, np.int64)
     for network, optimizer in (
@@ -108,7 +108,7 @@ def to_canonical(state: TrainState) -> Arrays:
 def from_canonical(state: TrainState, arrays: Arrays) -> None:
     """Copy canonical arrays into the state's existing tensors."""
     for name, tensor in canonical_tensors(state).items():
-        tensor.assign(from_canonical_layout(_parameter(name), arrays[name]))
+        tensor.assign(from_canonical_layout(parameter_of(name), arrays[name]))
     for network, optimizer in (
         ("discriminator", state.d_optimizer),
         ("generator", state.g_optimizer),
@@ -136,11 +136,6 @@ def canonical_tensors(state: TrainState) -> dict[str, tf.Variable]:
         for name, tensor in parameter_tensors(state.average, "generator").items():
             tensors[AVERAGE + name] = tensor
     return tensors
-
-
-def _parameter(name: str) -> str:
-    """The parameter whose layout an array has: that of its moments and its average, too."""
-    return name.removeprefix("optimizer/").removeprefix(AVERAGE)
 
 
 def parameter_tensors(module: tf.Module, network: str) -> dict[str, tf.Variable]:
