@@ -6,6 +6,7 @@ The same names in engine_torch.py and engine_jax.py.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -179,25 +180,32 @@ def fused_adam(
 
 def make_chunk(state: Any, train_step: Callable[..., Tensor]) -> Callable[..., np.ndarray]:
     """images (K, B, H, W, C), noise (K, B, Z), K Nows -> metrics (K, 4), in graph mode."""
-    lazy_penalty = RECIPES[state.config.recipe].lazy_penalty
 
-    def step(images: Tensor, noise: Tensor, now: Tensor) -> Tensor:
-        d_rate, g_rate, penalty, average = tf.unstack(tf.cast(now, state.dtype))
+    def step(images: Tensor, noise: Tensor, numbers: Tensor, penalty: float) -> Tensor:
+        d_rate, g_rate, _, average = tf.unstack(tf.cast(numbers, state.dtype))
+        with tf.device(state.device):
+            return train_step(state, images, noise, Now(d_rate, g_rate, penalty, average))
 
-        def with_penalty(penalty: float) -> Tensor:
-            with tf.device(state.device):
-                return train_step(state, images, noise, Now(d_rate, g_rate, penalty, average))
-
-        if not lazy_penalty:
-            return with_penalty(0.0)
-        return tf.cond(penalty > 0, lambda: with_penalty(lazy_penalty), lambda: with_penalty(0.0))
+    def any_step(images: Tensor, noise: Tensor, numbers: Tensor) -> Tensor:
+        """The step with its penalty or without: both are in the graph, one runs. How TensorFlow
+        orders sums in a branch may differ from one trace to the next, in the last bit."""
+        with_penalty, without = (
+            functools.partial(step, images, noise, numbers, penalty)
+            for penalty in (RECIPES[state.config.recipe].lazy_penalty, 0.0)
+        )
+        if not RECIPES[state.config.recipe].penalty:
+            return without()
+        return tf.cond(numbers[2] > 0, with_penalty, without)
 
     if state.device.startswith("cpu"):
         # The loop is on the host: in a graph's loop XLA's convolutions are several times slower.
+        # Each penalty has a graph of its own.
         one = tf.function(step, jit_compile=state.jit, autograph=False)
         return lambda images, noise, schedule: np.stack(
             [
-                one(tf.constant(x), tf.constant(z), tf.constant(now, tf.float64)).numpy()
+                one(
+                    tf.constant(x), tf.constant(z), tf.constant(now, tf.float64), now.penalty
+                ).numpy()
                 for x, z, now in zip(images, noise, schedule, strict=True)
             ]
         )
@@ -205,7 +213,7 @@ def make_chunk(state: Any, train_step: Callable[..., Tensor]) -> Callable[..., n
     # One dispatch for K steps. Their order is that of the loop: one iteration at a time.
     many = tf.function(
         lambda *batches: tf.map_fn(
-            lambda batch: step(*batch),
+            lambda batch: any_step(*batch),
             batches,
             fn_output_signature=state.dtype,
             parallel_iterations=1,

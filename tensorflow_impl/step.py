@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
@@ -72,11 +73,12 @@ def train_chunk(
     """
     if state.graph is None:
         state.graph = _graph(state, jit_compile=False)
-    schedule = np.array([now(state.config, state.step + k) for k in range(len(images))])  # (K, 4)
+    schedule = [now(state.config, state.step + k) for k in range(len(images))]
     with tf.device(state.device):
-        batch = tf.constant(images), tf.constant(noise), tf.constant(schedule)
+        batch = tf.constant(images), tf.constant(noise), tf.constant(np.array(schedule))
         if state.device == CPU:
-            metrics = tf.stack([state.graph(*step) for step in zip(*batch, strict=True)])
+            penalties = [each.penalty for each in schedule]
+            metrics = tf.stack([state.graph(*step) for step in zip(*batch, penalties, strict=True)])
         else:
             metrics = state.graph(*batch)
     state.step += len(images)
@@ -85,23 +87,27 @@ def train_chunk(
 
 def _graph(state: TrainState, jit_compile: bool) -> Callable[..., tf.Tensor]:
     """train_step as a graph, traced at its first call: one step on a processor, K on a GPU."""
-    lazy_penalty = RECIPES[state.config.recipe].lazy_penalty
 
-    def step(images: tf.Tensor, noise: tf.Tensor, schedule: tf.Tensor) -> tf.Tensor:
-        """schedule: the numbers of Now, (4,) float64."""
-        d_rate, g_rate, penalty, average = tf.unstack(schedule)
+    def step(images: tf.Tensor, noise: tf.Tensor, numbers: tf.Tensor, penalty: float) -> tf.Tensor:
+        """numbers: those of Now, (4,) float64. Each penalty has a graph of its own."""
+        d_rate, g_rate, _, average = tf.unstack(numbers)
+        return train_step(state, images, noise, Now(d_rate, g_rate, penalty, average))
 
-        def with_penalty(penalty: float) -> tf.Tensor:
-            return train_step(state, images, noise, Now(d_rate, g_rate, penalty, average))
-
-        if not lazy_penalty:
-            return with_penalty(0.0)
-        return tf.cond(penalty > 0, lambda: with_penalty(lazy_penalty), lambda: with_penalty(0.0))
+    def any_step(images: tf.Tensor, noise: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+        """The step with its penalty or without: both are in the graph, one runs. How TensorFlow
+        orders sums in a branch may differ from one trace to the next, in the last bit."""
+        with_penalty, without = (
+            partial(step, images, noise, numbers, penalty)
+            for penalty in (RECIPES[state.config.recipe].lazy_penalty, 0.0)
+        )
+        if not RECIPES[state.config.recipe].penalty:
+            return without()
+        return tf.cond(numbers[2] > 0, with_penalty, without)
 
     def steps(images: tf.Tensor, noise: tf.Tensor, schedule: tf.Tensor) -> tf.Tensor:
         """(K, B, ...), (K, B, Z), (K, 4) -> (K, 4), one step after the other, in one dispatch."""
         return tf.map_fn(
-            lambda batch: step(*batch),
+            lambda batch: any_step(*batch),
             (images, noise, schedule),
             fn_output_signature=state.dtype,
             parallel_iterations=1,

@@ -157,7 +157,14 @@ def test_images_are_scaled_exactly() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"precision": "bfloat16"}, {"precision": "float64", "recipe": "tuned"}], ids=str
+    "changes",
+    [
+        {},
+        {"precision": "bfloat16"},
+        {"precision": "float64"},
+        {"precision": "float64", "recipe": "tuned"},
+    ],
+    ids=str,
 )
 def test_cuts_and_resumes_move_no_bit(changes: dict[str, object]) -> None:
     images, noise = inputs(6)
