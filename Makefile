@@ -25,7 +25,7 @@ KERAS_EXTRAS = $(or $(KERAS_EXTRAS_$(KERAS_BACKEND)),$(error KERAS_BACKEND is te
 .DELETE_ON_ERROR:
 .PHONY: help setup setup-pytorch setup-tensorflow setup-keras setup-quality train-pytorch train-tensorflow \
 	train-keras data sample sample-pytorch sample-tensorflow sample-keras test test-slow lint format \
-	parity bench quality compare readme constraints clean
+	parity bench quality compare torture audit readme constraints clean
 
 help: ## print this list
 	@echo "make TARGET [ARGS=\"--flag value ...\"]   (flags: make train-pytorch ARGS=--help)"
@@ -110,6 +110,12 @@ test-slow: setup ## the long proofs
 	@$(PYTEST) -m slow tests/tensorflow
 	@$(PYTEST) -m slow tests/keras
 	@$(PYTEST) -m slow tests/cross
+
+torture: setup ## break saves, runs, files and flags on purpose, an hour long: table, JSON
+	@$(RUN) compare.torture $(if $(ENGINES),--engines $(ENGINES)) $(ARGS)
+
+audit: $(VENV)/.installed-dev ## ask the public advisories about every pinned version
+	@$(BIN)/uv tool run pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
 
 lint: $(VENV)/.installed-dev setup-pytorch ## ruff, mypy and the import boundaries
 	@$(BIN)/ruff check .

@@ -11,6 +11,7 @@ canonical ones of every checkpoint:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
 from typing import Literal
@@ -138,7 +139,7 @@ def mnist28(noise_size: int = 96) -> Architecture:
     )
 
 
-ARCHITECTURES = {"mnist28": mnist28}
+ARCHITECTURES: dict[str, Callable[[int], Architecture]] = {"mnist28": mnist28}
 
 
 def get(name: str, noise_size: int) -> Architecture:

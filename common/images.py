@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from common.checkpoint import write_atomically
+from common.checkpoint import read_regular, write_atomically
 
+LARGEST_PICTURE = 2**26  # pixels
 Floats = NDArray[np.floating[Any]]
 
 
@@ -74,8 +75,10 @@ def save_gif(
 
 
 def read_png(path: Path) -> NDArray[np.uint8]:
-    """A picture as (H, W, C) uint8, C 1 or 3."""
-    with Image.open(path) as picture:
+    """A picture as (H, W, C) uint8, C 1 or 3. OSError, SyntaxError or ValueError if it is none."""
+    with Image.open(io.BytesIO(read_regular(path))) as picture:
+        if picture.width * picture.height > LARGEST_PICTURE:
+            raise ValueError(f"{path} declares {picture.width} x {picture.height} pixels")
         array = np.asarray(picture.convert("L" if picture.mode in ("L", "1") else "RGB"))
     return array if array.ndim == 3 else array[..., None]
 

@@ -26,7 +26,7 @@ def quiet() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:  # Ctrl-C is none: what it interrupts has nothing to explain
             held.seek(0)
             os.write(stderr, held.read())
             raise

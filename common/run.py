@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import shutil
@@ -27,7 +28,8 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from common import batches, checkpoint, config, datasets, images
+from common import batches, checkpoint, config, datasets, early, images
+from common.appending import Appended, Curves
 from common.config import Config, TrainArguments, UserError, total_steps
 from common.recipes import RECIPES
 from common.watch import Watch
@@ -58,6 +60,8 @@ class Plan:
     step: int  # updates it has done
     source: Path | None = None  # the run directory whose records the run goes on with
     overwrite: bool = False
+    read: Path | None = None  # the checkpoint file that the state is of
+    stamp: tuple[int, int] | None = None  # of that file, see _stamp
 
 
 def plan(arguments: TrainArguments, given: set[str], backend: str) -> Plan:
@@ -69,6 +73,7 @@ def plan(arguments: TrainArguments, given: set[str], backend: str) -> Plan:
     default = f"runs/{run_name(backend, chosen)}"
     directory = Path(arguments.out or default)
     _check_directory(directory, arguments.overwrite)
+    _check_apart(directory, chosen)
     return Plan(chosen, directory, checkpoint.initial(chosen), 0, overwrite=arguments.overwrite)
 
 
@@ -79,10 +84,8 @@ def run_name(engine: str, settings: Config) -> str:
 
 
 def _plan_resume(arguments: TrainArguments, given: set[str]) -> Plan:
-    path = Path(str(arguments.resume))
-    if not _exists(path):
-        raise UserError(f"--resume takes a run directory or a checkpoint file; {path} is neither.")
-    file = checkpoint.find(path)
+    file = checkpoint.find(Path(str(arguments.resume)))
+    stamp = _stamp(file)  # before reading: a later save is then seen as one
     saved = checkpoint.load(file)
     if saved.weights_only:
         raise UserError(
@@ -115,11 +118,12 @@ def _plan_resume(arguments: TrainArguments, given: set[str]) -> Plan:
     source = file.parent if (file.parent / "config.json").exists() else None
     if arguments.out is not None and not _same(Path(arguments.out), file.parent):
         directory = Path(arguments.out)
-        if file.resolve().is_relative_to(directory.resolve()):
+        if _real(file).is_relative_to(_real(directory)):
             raise UserError(
                 f"--out {directory} contains the checkpoint to continue; choose another."
             )
         _check_directory(directory, arguments.overwrite)
+        _check_apart(directory, chosen)
     elif source is None:
         raise UserError(f"{file} lies in no run directory; say with --out where to continue it.")
     elif arguments.overwrite:
@@ -128,34 +132,43 @@ def _plan_resume(arguments: TrainArguments, given: set[str]) -> Plan:
         )
     else:
         directory = source
-    return Plan(chosen, directory, saved.arrays, saved.step, source, arguments.overwrite)
+    return Plan(
+        chosen, directory, saved.arrays, saved.step, source, arguments.overwrite, file, stamp
+    )
 
 
-def _exists(path: Path) -> bool:
-    """Whether a path names something; an impossible name (too long, say) does not."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
+def _stamp(path: Path | None) -> tuple[int, int] | None:
+    """What another save of a checkpoint changes: the file itself, by number, and its time."""
+    with contextlib.suppress(OSError, ValueError):
+        if path is not None:
+            status = path.stat()
+            return status.st_ino, status.st_mtime_ns
+    return None
 
 
 def _same(a: Path, b: Path) -> bool:
-    return a.resolve() == b.resolve()
+    return _real(a) == _real(b)
+
+
+def _real(path: Path) -> Path:
+    """The path without links; of links that go round, as far as it goes."""
+    return Path(os.path.realpath(path))
 
 
 def _check_directory(directory: Path, overwrite: bool) -> None:
     """Raise UserError unless a new run may be written there."""
-    if _exists(directory) and not directory.is_dir():
+    if os.path.lexists(directory) and not directory.is_dir():  # a link that leads nowhere, too
         raise UserError(f"--out {directory} is a file; a run needs a directory of its own.")
     try:
         names = {path.name for path in directory.iterdir()}
     except FileNotFoundError:
+        config.check_place("out", directory, folder=True)
         return
     except OSError as error:
         raise UserError(
             f"--out {directory} cannot be a run directory ({error.strerror}); choose another."
         ) from None
-    if not names - {".lock"}:
+    if not names - {".lock", ".config.json.tmp"}:  # a run that was killed as it began
         return
     if "config.json" not in names:
         raise UserError(f"--out {directory} is not empty and no run directory; choose another.")
@@ -163,6 +176,14 @@ def _check_directory(directory: Path, overwrite: bool) -> None:
         raise UserError(
             f"{directory} holds a run already; continue it with --resume {directory}, delete it "
             "with --overwrite, or choose another --out."
+        )
+
+
+def _check_apart(directory: Path, settings: Config) -> None:
+    """Raise UserError if a new run would contain the data folder, which --overwrite deletes."""
+    if _real(Path(settings.data_dir)).is_relative_to(_real(directory)):
+        raise UserError(
+            f"--out {directory} contains the data folder {settings.data_dir}; choose another."
         )
 
 
@@ -211,6 +232,8 @@ class Run:
         self._step_seconds: float | None = None
         self._saved = -1
         self._save_failed = False
+        self._emptied = False
+        self._refused: set[str] = set()  # names of files that a disk does not take at the moment
         self._watch = Watch(penalized=RECIPES[plan.config.recipe].penalty > 0)
 
     @contextlib.contextmanager
@@ -221,8 +244,10 @@ class Run:
         matter. Raises UserError if the directory is in use or cannot be written.
         """
         self._versions = _versions(packages)
+        missing: list[Path] = []
         with contextlib.ExitStack() as stack:
             try:
+                missing = [p for p in (self.directory, *self.directory.parents) if not p.exists()]
                 self.directory.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(FileLock(self.directory / ".lock", timeout=0))
                 self._prepare(device, threads)
@@ -230,6 +255,7 @@ class Run:
             except Timeout:
                 raise UserError(f"Another process is training in {self.directory}.") from None
             except OSError as error:
+                self._undo(missing)
                 raise UserError(
                     f"The run directory {self.directory} cannot be written "
                     f"({error.strerror or error}); choose another with --out."
@@ -241,20 +267,30 @@ class Run:
     def _prepare(self, device: str, threads: int) -> None:
         plan, directory = self._plan, self.directory
         in_place = plan.source is not None and _same(plan.source, directory)
+        if in_place and _stamp(plan.read) != plan.stamp:
+            # Going on from the older state would cut metrics that the newer one needs.
+            raise UserError(
+                f"Another process has trained in {directory} since its checkpoint of step "
+                f"{plan.step} was read; give the command again."
+            )
         if not in_place:
             _check_directory(directory, plan.overwrite)  # again, now that nobody else can
-            for path in directory.iterdir():
+            # A kill meanwhile leaves no half of an old run that could be continued, and a folder
+            # that --overwrite still takes for a run's.
+            rank = {checkpoint.FILE_NAME: 0, "config.json": 2}
+            for path in sorted(directory.iterdir(), key=lambda path: rank.get(path.name, 1)):
                 if path.name == ".lock":
                     continue
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:
                     path.unlink()
+            self._emptied = True
+        _write_json(directory / "config.json", config.to_json(self.config))
         (directory / "samples").mkdir(exist_ok=True)
         if plan.source is not None:
             _continue_records(plan.source, directory, plan.step)
             self._resume_clock(plan.source)
-        _write_json(directory / "config.json", config.to_json(self.config))
         _write_json(
             directory / "environment.json",
             {
@@ -277,18 +313,26 @@ class Run:
             flush=True,
         )
 
-    def _open_records(self, stack: contextlib.ExitStack) -> None:
-        with _without_torch():
-            from tensorboardX import SummaryWriter
+    def _undo(self, missing: list[Path]) -> None:
+        """Take back a start that a disk ended: half of a run would be in the next one's way.
 
-        path = self.directory / "metrics.jsonl"
-        self._metrics = stack.enter_context(path.open("a", encoding="ascii"))
-        self._tensorboard = SummaryWriter(
-            str(self.directory / "tensorboard"),
-            # Points of a run that was killed after its checkpoint are hidden by TensorBoard.
-            purge_step=self.step or None,
-        )
-        stack.callback(self._tensorboard.close)
+        missing: the folders that were not there before.
+        """
+        with contextlib.suppress(OSError):
+            for path in self.directory.iterdir() if self._emptied else ():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != ".lock" or missing:
+                    path.unlink()
+        for path in missing:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+
+    def _open_records(self, stack: contextlib.ExitStack) -> None:
+        self._metrics = Appended(self.directory / "metrics.jsonl")
+        with _without_torch():
+            self._curves = Curves(self.directory / "tensorboard", self.step)
+        self._curves.flush()
         self._bar = stack.enter_context(
             tqdm(
                 total=self.total,
@@ -301,10 +345,11 @@ class Run:
 
     def _resume_clock(self, source: Path) -> None:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
-            result = json.loads((source / "result.json").read_text())
+            result = checkpoint.read_json(source / "result.json")
             if result["step"] == self.step and result["images_per_second"]:
-                self._seconds = float(result["seconds"])
-                self._timed_images = round(self._seconds * float(result["images_per_second"]))
+                seconds, rate = float(result["seconds"]), float(result["images_per_second"])
+                if seconds > 0 and rate > 0 and math.isfinite(seconds * rate):
+                    self._seconds, self._timed_images = seconds, round(seconds * rate)
             self._watch.restore(result["watch"])
 
     # -------------------------------------------------------------- while it trains
@@ -349,13 +394,13 @@ class Run:
         good = count if finite.all() else int(finite.argmin())
         for offset, row in enumerate(metrics[:good].tolist()):
             step, values = chunk.step + offset, dict(zip(METRICS, row, strict=True))
-            self._metrics.write(json.dumps({"step": step, **values}) + "\n")
+            self._metrics.add((json.dumps({"step": step, **values}) + "\n").encode("ascii"))
             if step % self.config.show_every == 0:
                 self._say("Iter: {}, D: {:.4}, G:{:.4}".format(step, *row[:2]))
             if step % TENSORBOARD_EVERY == 0:
                 for name, value in values.items():
-                    self._tensorboard.add_scalar(name, value, step)
-        self._metrics.flush()
+                    self._curves.scalar(name, value, step)
+        self._flush()
         if good < count:
             self._diverged(chunk.step + good)
         self.step = chunk.end
@@ -366,6 +411,31 @@ class Run:
         speed = {} if rate is None else {"images/s": f"{rate:.0f}"}
         self._bar.set_postfix({"D": f"{d_loss:.3f}", "G": f"{g_loss:.3f}", **speed}, refresh=False)
 
+    def _flush(self) -> None:
+        """Write the metrics and curves. A disk that refuses is reported once, and asked again."""
+        self._check_there()
+        for file in (self._metrics, self._curves):
+            name = file.path.relative_to(self.directory).parts[0]
+            try:
+                file.flush()
+                self._refused.discard(name)
+            except OSError as error:
+                if name not in self._refused:
+                    self._say(f"warning: {name} could not be written ({error}); trying again")
+                self._refused.add(name)
+
+    def _check_there(self) -> None:
+        """Raise UserError if the run directory was deleted: nothing may be made there again."""
+        try:
+            self._metrics.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(
+                f"The run directory {self.directory} was deleted, or metrics.jsonl in it, while "
+                f"it was trained in; the training ends after step {self.step}."
+            ) from None
+        except OSError:
+            pass  # whoever writes says what it is
+
     def shows(self, end: int) -> bool:
         """Is a sample grid due after `end` updates?"""
         return end % self.config.show_every == 0 or end == self.total
@@ -374,6 +444,7 @@ class Run:
         """Save the grid of the generator's images of self.noise, (16, H, W, C) in [-1, 1]."""
         pictures = images.to_uint8(samples)
         grid = images.grid(pictures)
+        self._check_there()
         try:
             images.save_png(self._sample_path(self.step), grid, zoom=3)
         except OSError as error:
@@ -389,21 +460,23 @@ class Run:
     def save(self, arrays: checkpoint.Arrays) -> None:
         """Write the checkpoint. A disk that refuses is reported and tried again after the chunk."""
         last = self.step == self.total or self._signals.received is not None
+        self._check_there()
         try:
-            self._metrics.flush()
-            os.fsync(self._metrics.fileno())
+            self._metrics.flush(sync=True)
             path = self.directory / checkpoint.FILE_NAME
             checkpoint.save(path, arrays, self.config, self._backend, self._versions)
+            self._check_there()  # a folder deleted meanwhile was made anew, with a checkpoint alone
             self._write_result(finished=False)
         except checkpoint.CheckpointError as error:
             raise Diverged(
                 f"The state after step {self.step} is no longer usable: {error}."
             ) from None
         except OSError as error:
-            message = f"the checkpoint of step {self.step} could not be written ({error})"
+            self._check_there()
+            message = f"he checkpoint of step {self.step} could not be written ({error})"
             if last:
-                raise UserError(f"{message}; the run ends at {self._last_checkpoint()}.") from None
-            self._say(f"warning: {message}; trying again after the next chunk")
+                raise UserError(f"T{message}; {self._last_checkpoint()}.") from None
+            self._say(f"warning: t{message}; trying again after the next chunk")
             self._save_failed = True
             return
         self._save_failed = False
@@ -413,10 +486,16 @@ class Run:
 
     def _finish(self) -> None:
         self._bar.close()
-        self._tensorboard.flush()
+        self._flush()
         directory = self.directory
         _write_overviews(directory)
-        self._write_result(finished=True)
+        try:
+            self._write_result(finished=True)
+        except OSError as error:
+            raise UserError(
+                f"All {self.total} steps are done and saved, but result.json could not be written "
+                f"({error}); when it can be, --resume {directory} writes it."
+            ) from None
         rate = self._images_per_second
         speed = "" if rate is None else f": {self._seconds:.1f} s of training, {rate:.0f} images/s"
         python = _relative(Path(sys.executable))
@@ -437,6 +516,19 @@ class Run:
             f"{self._last_checkpoint()}. Try a lower --learning-rate than "
             f"{self.config.learning_rate}, or --precision float32."
         )
+
+    def too_large(self) -> UserError:
+        """What to say and try when an iteration does not fit into memory."""
+        batch = self.config.batch_size
+        message = f"An iteration with a batch of {batch} images does not fit into the memory here; "
+        if self._plan.step or self._saved >= 0:
+            # The batch size is part of the experiment, which a resume cannot change.
+            return UserError(
+                f"{message}resume where there is more memory, or with another --device, or train "
+                f"anew with --batch-size {max(1, batch // 2)} in another --out."
+            )
+        smaller = f"--batch-size {batch // 2}" if batch > 1 else "another --device"
+        return UserError(f"{message}start again with {smaller} and --overwrite.")
 
     def _last_checkpoint(self) -> str:
         path = self.directory / checkpoint.FILE_NAME
@@ -464,7 +556,7 @@ class Run:
         return self.directory / "samples" / f"step-{step:06d}.png"
 
     def _picture(self, name: str, pictures: NDArray[np.uint8], step: int) -> None:
-        self._tensorboard.add_image(name, images.grid(pictures), step, dataformats="HWC")
+        self._curves.image(name, images.grid(pictures), step)
 
     def _say_warning(self, warning: str | None) -> None:
         if warning is not None:
@@ -472,7 +564,12 @@ class Run:
 
     def _say(self, line: str) -> None:
         self._bar.clear()  # the bar is on stderr, the line on stdout
-        print(line, flush=True)
+        try:
+            print(line, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError:
+            pass  # a log file on a full disk; Python keeps the line and tries again
         self._bar.refresh()
 
 
@@ -484,7 +581,8 @@ def read_metrics(
 ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
     """A run's metrics: steps (S,), and each metric's values (S,).
 
-    Steps from `end` on, and a last line that a kill cut short, are left out.
+    Steps from `end` on are left out, and whatever follows the first line that is no record, such as
+    one that a kill cut short.
     """
     rows = [json.loads(line) for line in _metric_lines(directory / "metrics.jsonl", end)]
     steps = np.array([row["step"] for row in rows], np.int64)
@@ -494,16 +592,25 @@ def read_metrics(
 def _metric_lines(path: Path, end: int | None) -> list[str]:
     if not path.exists():
         return []
-    lines = []
-    for line in path.read_text(encoding="ascii", errors="replace").splitlines():
-        try:
-            step = json.loads(line)["step"]
-        except (ValueError, TypeError, KeyError):
-            break
-        if end is not None and step >= end:
+    lines: list[str] = []
+    last = -1
+    for line in checkpoint.read_regular(path).decode("ascii", errors="replace").split("\n"):
+        step = _step_of(line)
+        if step is None or step <= last or (end is not None and step >= end):
             break
         lines.append(line)
+        last = step
     return lines
+
+
+def _step_of(line: str) -> int | None:
+    """The step of a line of metrics.jsonl; None if it is no record of one."""
+    try:
+        row = json.loads(line) if line.isascii() else {}
+        step, numbers = row["step"], all(config.is_number(row[name]) for name in METRICS)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return step if numbers and type(step) is int and step < 2**63 else None
 
 
 def _continue_records(source: Path, directory: Path, step: int) -> None:
@@ -534,12 +641,22 @@ def _write_overviews(directory: Path) -> None:
 
 def _complete(planned: Plan) -> None:
     """Write what a run lacks that ended between its last checkpoint and its last file."""
-    directory = planned.directory
+    directory, step = planned.directory, planned.step
+    if planned.source is None or not _same(planned.source, directory):
+        return
+    result = {"step": step, "seconds": 0.0, "images_per_second": None, "watch": Watch().verdict()}
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        result = json.loads((directory / "result.json").read_text())
-        if not result["finished"]:
+        result |= checkpoint.read_json(directory / "result.json")  # of this step or an earlier one
+        if result["finished"] and result["step"] == step:
+            return
+    try:
+        with FileLock(directory / ".lock", timeout=0):
             _write_overviews(directory)
-            _write_json(directory / "result.json", result | {"finished": True})
+            _write_json(directory / "result.json", result | {"step": step, "finished": True})
+    except Timeout:  # a process that is writing them itself
+        raise UserError(f"Another process is training in {directory}.") from None
+    except OSError:
+        pass  # a folder that cannot be written is as finished
 
 
 def _sample_files(directory: Path) -> dict[int, Path]:
@@ -630,13 +747,26 @@ def main(backend: str, train: Callable[[Run, batches.Dataset], None]) -> None:
             config.fail(error)
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-    except BaseException:
+    except BaseException as error:
         # Whatever an interrupted import or thread turned the signal into, it was the signal.
         if signals.received is None:
+            if run is not None and _out_of_memory(error):
+                config.fail(run.too_large())
             raise
         _say_stopped(run)
         sys.stdout.flush()
         raise SystemExit(128 + signals.received) from None
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Did an allocation fail? Told by class or words, as no framework is imported here.
+
+    torch.OutOfMemoryError on a GPU, a RuntimeError on a processor; TensorFlow's
+    ResourceExhaustedError; JAX's JaxRuntimeError RESOURCE_EXHAUSTED; numpy's MemoryError.
+    """
+    words = ("OutOfMemoryError", "ResourceExhausted", "RESOURCE_EXHAUSTED", "t allocate memory")
+    said = f"{type(error).__name__} {error}"
+    return isinstance(error, MemoryError) or any(word in said for word in words)
 
 
 def _to_go_on(settings: Config) -> str:
@@ -647,7 +777,7 @@ def _to_go_on(settings: Config) -> str:
 
 def _say_stopped(run: Run | None) -> None:
     if run is None or run._saved < 0:
-        print("\nStopped before the first step; nothing was saved.")
+        print(f"\n{early.NOTHING_SAVED}")
     else:
         print(
             f"\nStopped after step {run.step} of {run.total}; continue with "

@@ -32,6 +32,7 @@ from common.run import git_commit, processor, read_metrics
 from compare import engines, evaluate, training
 from compare.engines import Engine
 from compare.evaluate import COUNT, EXTRACTOR_SHA256, MEASURES, SAMPLE_SEED, Judge
+from compare.records import read_json
 from compare.training import check_settings, directory, finished
 
 MARGIN = 1.5  # a factor between two engines' geometric mean Fréchet distances
@@ -67,6 +68,9 @@ class BandArguments:
     out: str = "docs/figures/quality.json"
     """The figures; rows of other recipes and precisions in this file stay."""
 
+    keep: bool = False
+    """Take runs that --out has the scores of, and that are not here, as it has them."""
+
 
 # ------------------------------------------------------------------ runs
 
@@ -91,16 +95,17 @@ def score(run: Path, engine: Engine, judge: Judge) -> dict[str, Any]:
     """A run's scores: those in its quality.json if they are of this checkpoint and this measure."""
     subject = evaluate.subject(str(run), engine.name)
     try:
-        record = json.loads((run / evaluate.FILE_NAME).read_text())
+        record = read_json(run / evaluate.FILE_NAME)
         samples = {"count": COUNT, "seed": SAMPLE_SEED, "engine": engine.name}
         if (
             record["format"] == evaluate.FORMAT
             and record["checkpoint"] == (subject.facts or {})["checkpoint"]
             and record["extractor"]["sha256"] == EXTRACTOR_SHA256
             and record["samples"] == samples
+            and evaluate.whole(record["measures"])
         ):
             return record
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         pass
     print(f"scoring {run} ...", flush=True)
     return evaluate.evaluate(subject, judge, COUNT, SAMPLE_SEED)
@@ -111,6 +116,21 @@ def failed(complete: bool, measures: dict[str, float] | None) -> bool:
     if not complete or measures is None:
         return True
     return measures["rarest_class"] < RAREST or measures["confident"] < CONFIDENT
+
+
+def measured(engine: Engine, settings: Config, run: Path, judge: Judge) -> dict[str, Any]:
+    """One run, trained if it is not finished, with its scores."""
+    complete = train(engine, settings, run)
+    check_settings(run, settings)
+    scores = score(run, engine, judge) if (run / CHECKPOINT).exists() else None
+    measures = scores["measures"] if scores else None
+    return {
+        "seed": settings.seed,
+        "finished": complete,
+        "failed": failed(complete, measures),
+        "measures": measures,
+        "losses": late_losses(run),
+    }
 
 
 def late_losses(run: Path) -> dict[str, float]:
@@ -231,23 +251,26 @@ def summary(record: dict[str, Any]) -> str:
     )
 
 
-def other_rows(out: Path, recipe: str, precision: str) -> list[dict[str, Any]]:
-    """Rows of other recipes and precisions in an earlier record of the same measure."""
+def earlier_rows(out: Path) -> list[dict[str, Any]]:
+    """The rows of an earlier record of the same measure."""
+    record = read_json(out)
     try:
-        record = json.loads(out.read_text())
-        if record["extractor"]["sha256"] == EXTRACTOR_SHA256:
-            same = (recipe, precision)
-            return [r for r in record["rows"] if (r["recipe"], r["precision"]) != same]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return []
+        same = record["extractor"]["sha256"] == EXTRACTOR_SHA256
+        return list(record["rows"]) if same and record["samples"]["count"] == COUNT else []
+    except (KeyError, TypeError):
+        return []
+
+
+def is_of(row: dict[str, Any], recipe: str, precision: str) -> bool:
+    """Is a row of this recipe and precision?"""
+    return (row["recipe"], row["precision"]) == (recipe, precision)
 
 
 def seed_counts(text: str, count: int) -> list[int]:
     """`5` or `5,3,3` -> one number for each of `count` engines, or UserError."""
     parts = text.split(",")
     fits = len(parts) in (1, count)
-    if fits and all(part.isdecimal() and 1 <= int(part) <= 1000 for part in parts):
+    if fits and all(config.is_whole(part, 1, 1000) for part in parts):
         return [int(part) for part in parts] * (count // len(parts))
     raise UserError(
         f"--seeds takes a whole number from 1 to 1000, or one for each of the {count} engines "
@@ -265,36 +288,30 @@ def main() -> None:
         )
         chosen = engines.choose(arguments.engines)
         counts = seed_counts(arguments.seeds, len(chosen))
+        config.check_place("runs_dir", Path(arguments.runs_dir), folder=True)
+        config.check_place("out", Path(arguments.out), folder=False)
         judge = Judge(arguments.data_dir)
-        kind = {"recipe": arguments.recipe, "precision": arguments.precision}
-        rows = other_rows(Path(arguments.out), **kind)
+        kind: dict[str, Any] = {"recipe": arguments.recipe, "precision": arguments.precision}
+        earlier = earlier_rows(Path(arguments.out))
+        rows = [row for row in earlier if not is_of(row, **kind)]
         for engine, count in zip(chosen, counts, strict=True):
+            known = {
+                run["seed"]: run
+                for row in earlier
+                if arguments.keep and is_of(row, **kind) and row["engine"] == engine.name
+                for run in row["runs"]
+            }
             runs = []
             for seed in range(count):
-                settings = config.of_recipe(
-                    Config(
-                        seed=seed,
-                        recipe=arguments.recipe,
-                        precision=arguments.precision,
-                        data_dir=arguments.data_dir,
-                    )
-                )
+                settings = config.of_recipe(Config(seed=seed, data_dir=arguments.data_dir, **kind))
                 run = directory(arguments.runs_dir, engine, settings)
-                complete = train(engine, settings, run)
-                check_settings(run, settings)
-                scores = score(run, engine, judge) if (run / CHECKPOINT).exists() else None
-                measures = scores["measures"] if scores else None
-                runs.append(
-                    {
-                        "seed": seed,
-                        "finished": complete,
-                        "failed": failed(complete, measures),
-                        "measures": measures,
-                        "losses": late_losses(run),
-                    }
-                )
+                if seed in known and not run.exists():
+                    print(f"{run} is not here; its scores in {arguments.out} stay.", flush=True)
+                    runs.append(known[seed])
+                else:
+                    runs.append(measured(engine, settings, run, judge))
             rows.append({**kind, "engine": engine.name, **summarize(runs)})
-        rows.sort(key=lambda r: (r["recipe"], list(engines.ENGINES).index(r["engine"])))
+        rows.sort(key=lambda r: (r["recipe"], list(engines.ENGINES).index(r["engine"]), label(r)))
     record = {
         "command": ["python", "-m", "compare.bands", *sys.argv[1:]],
         "commit": git_commit(),

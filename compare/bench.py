@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from common import architecture, checkpoint, config
 from common.config import Config, Device, Precision, UserError
+from common.datasets import ensure_mnist
 from common.run import git_commit, processor
 from compare import engines, limits
 from compare.engines import Engine
@@ -225,33 +226,13 @@ class Request:
 def read(arguments: BenchArguments) -> Request:
     """The lists in the flags, or UserError for the first value that cannot be."""
     chosen = engines.choose(arguments.engines)
-    for flag, value, allowed in (
-        ("--precisions", arguments.precisions, ("float32", "bfloat16", "float64")),
-        ("--devices", arguments.devices, ("auto", "cpu", "cuda")),
-    ):
-        for word in value.split(","):
-            if word not in allowed:
-                raise UserError(f"{flag} takes {', '.join(allowed)}, not {word!r}.")
-    sizes = []
-    for word in arguments.batch_sizes.split(","):
-        if not word.isdecimal() or not 2 <= int(word) <= Config().train_images:
-            raise UserError(
-                f"--batch-sizes takes whole numbers from 2 to {Config().train_images}, "
-                f"separated by commas, not {word!r}."
-            )
-        sizes.append(int(word))
-    for flag, number, least in (
-        ("--rounds", arguments.rounds, 1),
-        ("--turn", arguments.turn, 0),
-    ):
-        if not least <= number <= 10_000:
-            raise UserError(f"{flag} takes a whole number from {least} to 10000, not {number}.")
-    return Request(
-        chosen,
-        cast(list[Precision], arguments.precisions.split(",")),
-        cast(list[Device], arguments.devices.split(",")),
-        sizes,
+    precisions = config.names(
+        "precisions", arguments.precisions, ("float32", "bfloat16", "float64")
     )
+    devices = config.names("devices", arguments.devices, ("auto", "cpu", "cuda"))
+    sizes = config.numbers("batch_sizes", arguments.batch_sizes, 2, Config().train_images)
+    config.check_place("out", Path(arguments.out), folder=False)
+    return Request(chosen, cast(list[Precision], precisions), cast(list[Device], devices), sizes)
 
 
 def measure(arguments: BenchArguments, request: Request) -> dict[str, Any]:
@@ -422,6 +403,7 @@ def main() -> None:
             description="Time the engines, each in turns with its framework's own plain loop.",
         )
         request = read(arguments)
+        ensure_mnist(arguments.data_dir)  # once, and before the first process
         record = measure(arguments, request)
     out = Path(arguments.out)
     checkpoint.write_atomically(out, (json.dumps(record, indent=1) + "\n").encode())

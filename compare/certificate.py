@@ -98,11 +98,16 @@ def parameter_counts(runs: list[Record]) -> Fact:
 
 
 def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """Array name -> shape, from a checkpoint's header alone."""
-    from safetensors import safe_open
+    """Array name -> shape, from a checkpoint's header alone; nothing of a file that is none."""
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(file, framework="numpy") as opened:
-        return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+    try:
+        if not file.is_file():
+            return {}
+        with safe_open(file, framework="numpy") as opened:
+            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError):
+        return {}
 
 
 def _count(shapes: dict[str, tuple[int, ...]], prefix: str) -> int:

@@ -53,12 +53,7 @@ def choose(names: str, installed: bool = True) -> list[Engine]:
     installed: False if the caller tells of missing packages itself.
     """
     chosen = []
-    for name in names.split(","):
-        if name not in ENGINES:
-            raise UserError(
-                f"--engines takes names from {', '.join(ENGINES)}, separated by commas, "
-                f"not {name!r}."
-            )
+    for name in config.names("engines", names, ENGINES):
         if installed and ENGINES[name].missing:
             raise UserError(not_installed(ENGINES[name]))
         chosen.append(ENGINES[name])
@@ -81,9 +76,15 @@ def start(
     *arguments: object,
     threads: int | None = None,
     stderr: IO[str] | int = subprocess.PIPE,
+    group: bool = False,
+    **variables: str,
 ) -> subprocess.Popen[str]:
-    """`python -m module arguments` for an engine, with pipes, and with so many threads."""
-    environment = dict(os.environ)
+    """`python -m module arguments` for an engine, with pipes, and with so many threads.
+
+    group: as a process group of its own, which a signal reaches as a terminal's Ctrl-C does.
+    variables: of its environment.
+    """
+    environment = os.environ | variables
     if engine.keras_backend is not None:
         environment["KERAS_BACKEND"] = engine.keras_backend
     if threads is not None:
@@ -100,6 +101,7 @@ def start(
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,
+        start_new_session=group,
     )
 
 

@@ -16,18 +16,20 @@ that no run and no extractor has seen. A run's scores go to its `quality.json`:
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import importlib.metadata
 import json
 import platform
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import tyro
@@ -65,6 +67,8 @@ MEASURES = {
 @dataclass(frozen=True)
 class EvaluateArguments:
     """What to score."""
+
+    LIMITS: ClassVar[dict[str, config.Limit]] = {"count": config.whole(129, COUNT)}
 
     runs: tyro.conf.Positional[tuple[str, ...]]
     """Run directories, checkpoint files, or .npy files of uint8 images (N, 28, 28)."""
@@ -161,25 +165,10 @@ class Subject:
 def subject(name: str, engine: str) -> Subject:
     """What a name on the command line means, or UserError."""
     path = Path(name)
-    try:
-        exists = path.exists()
-    except OSError:  # a name too long, say
-        exists = False
-    if not exists:
-        raise UserError(
-            f"There is no {name}; give a run directory, a checkpoint file or a .npy file."
-        )
-    if path.suffix == ".npy":
+    if path.suffix == ".npy" and checkpoint.exists(path):
         return Subject(name, path)
-    file = checkpoint.find(path)
+    file = checkpoint.find(path, " or .npy file")
     saved = checkpoint.load(file)
-    facts = {
-        "backend": saved.backend,
-        "recipe": saved.config.recipe,
-        "seed": saved.config.seed,
-        "step": saved.step,
-        "checkpoint": hashlib.sha256(file.read_bytes()).hexdigest(),
-    }
     if saved.config.architecture != "mnist28":
         raise UserError(
             f"{name} has the architecture {saved.config.architecture}; the extractor knows the "
@@ -187,7 +176,30 @@ def subject(name: str, engine: str) -> Subject:
         )
     in_run = (file.parent / "config.json").exists()
     out = file.parent / FILE_NAME if in_run else None
-    return Subject(name, file, facts, _engine(engine, saved.backend), out)
+    return Subject(name, file, _facts(file, saved), _engine(engine, saved.backend), out)
+
+
+def _facts(file: Path, saved: checkpoint.Checkpoint) -> dict[str, Any]:
+    """What a record tells of the checkpoint that was scored."""
+    return {
+        "backend": saved.backend,
+        "recipe": saved.config.recipe,
+        "seed": saved.config.seed,
+        "step": saved.step,
+        "checkpoint": hashlib.sha256(file.read_bytes()).hexdigest(),
+    }
+
+
+def frozen(subject: Subject, folder: Path) -> Subject:
+    """The same with a copy of its checkpoint in the folder: a run that trains saves a newer one
+    while it is scored."""
+    if subject.engine is None:
+        return subject
+    try:
+        file = Path(shutil.copyfile(subject.file, folder / checkpoint.FILE_NAME))
+    except OSError as error:
+        raise UserError(f"{subject.file} cannot be copied ({error.strerror}).") from None
+    return dataclasses.replace(subject, file=file, facts=_facts(file, checkpoint.load(file)))
 
 
 def _engine(wanted: str, trained_by: str) -> Engine:
@@ -215,8 +227,13 @@ def images_of(subject: Subject, count: int, seed: int) -> NDArray[np.uint8]:
 def read_images(path: Path, count: int) -> NDArray[np.uint8]:
     """The first `count` images of a .npy file, (N, 28, 28) uint8, or UserError."""
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        if not path.is_file():
+            raise ValueError("it is no file")
+        # Mapped: a header that declares more than there is costs no memory.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it holds several arrays")
+    except Exception as error:  # of a broken header numpy raises whatever its parsers do
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"{path} cannot be read as an array of images ({reason}).") from None
     if array.ndim == 4 and array.shape[-1] == 1:
@@ -231,7 +248,9 @@ def read_images(path: Path, count: int) -> NDArray[np.uint8]:
 
 def evaluate(subject: Subject, judge: Judge, count: int, seed: int) -> dict[str, Any]:
     """Score one thing; its record, also written to the run's quality.json."""
-    images = images_of(subject, count, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        subject = frozen(subject, Path(folder))
+        images = images_of(subject, count, seed)
     if len(images) <= judge.extractor.dimension:
         raise UserError(
             f"{subject.name} holds {len(images)} images; a covariance of "
@@ -260,6 +279,12 @@ def evaluate(subject: Subject, judge: Judge, count: int, seed: int) -> dict[str,
         except OSError as error:
             raise UserError(f"{subject.out} cannot be written ({error.strerror}).") from None
     return record
+
+
+def whole(measures: Any) -> bool:
+    """Are these the numbers of MEASURES, and of the kernel distance the spread?"""
+    names = (*MEASURES, "kernel_distance_spread")
+    return isinstance(measures, dict) and all(config.is_number(measures.get(n)) for n in names)
 
 
 # ------------------------------------------------------------------ what is printed
@@ -316,10 +341,6 @@ def main() -> None:
         )
         if not arguments.runs:
             raise UserError("The name of a run or file is missing; see --help.")
-        if not 129 <= arguments.count <= COUNT:
-            raise UserError(
-                f"--count takes a whole number from 129 to {COUNT}, not {arguments.count}."
-            )
         subjects = [subject(name, arguments.engine) for name in arguments.runs]
         judge = Judge(arguments.data_dir)
         records = [evaluate(s, judge, arguments.count, arguments.seed) for s in subjects]

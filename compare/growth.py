@@ -232,19 +232,6 @@ def plot(record: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def sizes_of(flag: str, text: str, least: int, most: int) -> list[int]:
-    """`32,64` -> [32, 64], or UserError."""
-    sizes = []
-    for word in text.split(","):
-        if not word.isdecimal() or not least <= int(word) <= most:
-            raise UserError(
-                f"{flag} takes whole numbers from {least} to {most}, separated by commas, "
-                f"not {word!r}."
-            )
-        sizes.append(int(word))
-    return sizes
-
-
 def main(argv: list[str]) -> None:
     if argv[:1] == ["worker"]:
         task = json.loads(argv[1])
@@ -258,16 +245,14 @@ def main(argv: list[str]) -> None:
             description="The cost of an image against batch size and data set size.",
         )
         chosen = engines.choose(arguments.engines)
-        batch_sizes = sizes_of("--batch-sizes", arguments.batch_sizes, 2, 50_000)
-        dataset_sizes = sizes_of("--dataset-sizes", arguments.dataset_sizes, 128, 10**9)
-        if not 1 <= arguments.rounds <= 10_000:
-            raise UserError(
-                f"--rounds takes a whole number from 1 to 10000, not {arguments.rounds}."
-            )
+        batch_sizes = config.numbers("batch_sizes", arguments.batch_sizes, 2, 50_000)
+        dataset_sizes = config.numbers("dataset_sizes", arguments.dataset_sizes, 128, 10**9)
+        config.check_place("out", Path(arguments.out), folder=False)
         base = Config(
             precision=arguments.precision, device=arguments.device, data_dir=arguments.data_dir
         )
         config.check(base)
+        datasets.ensure_mnist(base.data_dir)
         record = {
             **bench.surroundings(),
             "command": ["python", "-m", "compare.growth", *argv],

@@ -34,7 +34,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,10 @@ LEARNING_RATES = {"published": 3e-4, "tuned": 1e-4}
 @dataclass(frozen=True)
 class ParityArguments:
     """What to compare."""
+
+    LIMITS: ClassVar[dict[str, config.Limit]] = dict.fromkeys(
+        ("steps", "free_steps", "relay_steps"), config.whole(2, 100_000)
+    )
 
     engines: str = engines.ALL
     """Names separated by commas: pytorch, tensorflow, keras, keras-torch, keras-jax."""
@@ -405,12 +409,6 @@ def main() -> None:
             prog="python -m compare.parity",
             description="Climb the parity ladder with every pair of engines.",
         )
-        for name in ("steps", "free_steps", "relay_steps"):
-            if not 2 <= getattr(arguments, name) <= 100_000:
-                raise UserError(
-                    f"{config.flag(name)} takes a whole number from 2 to 100000, "
-                    f"not {getattr(arguments, name)}."
-                )
         chosen = engines.choose(arguments.engines)
         if len(chosen) < 2:
             raise UserError("--engines needs two names at least, to compare them.")
@@ -419,6 +417,7 @@ def main() -> None:
             arguments.recipe, longest, arguments.seed, arguments.batch_size, arguments.data_dir
         )
         config.check(settings)
+        config.check_place("out", Path(arguments.out), folder=True)
         ensure_mnist(settings.data_dir)  # once, not in five processes
         began = time.monotonic()
         free, findings, nudged = _climb(chosen, settings, arguments)

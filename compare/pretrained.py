@@ -7,7 +7,6 @@ and writes the model card beside it, pretrained/README.md.
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from common import checkpoint, config
 from common.checkpoint import Checkpoint
 from common.config import UserError
 from common.sampling import PRETRAINED
-from compare import evaluate
+from compare import evaluate, records
 from compare.engines import ROOT
 from compare.evaluate import COUNT, MEASURES, SAMPLE_SEED, Judge
 
@@ -52,6 +51,7 @@ def card(saved: Checkpoint, file: Path, environment: dict[str, Any], score: dict
     )
     unclear, of_real = 1 - measures["confident"], 1 - floor["confident"]
     versions = ", ".join(f"{name} {version}" for name, version in saved.versions.items())
+    command = " ".join(map(str, environment["command"]))
     return f"""# {file.name}
 
 The two networks of architecture {settings.architecture}, trained on the first
@@ -59,8 +59,8 @@ The two networks of architecture {settings.architecture}, trained on the first
 digits, 28 x 28 (the averaged one), and its discriminator. `make sample` draws from it; every
 backend's `sample` and `convert` read it, and `common.checkpoint.load` in Python.
 
-- Made by `python -m {" ".join(environment["command"])}`, seed {settings.seed}, {saved.step} steps
-  of batch {settings.batch_size}, {settings.precision}; {versions}; {environment["processor"]},
+- Made by `python -m {command}`, seed {settings.seed}, {saved.step} steps
+  of batch {settings.batch_size}, {settings.precision}; {versions}; {environment.get("processor")},
   {environment["threads"]} thread{"s" if environment["threads"] > 1 else ""}.
 - Kernels as float16, vectors as float32, under the canonical names of `common/architecture.py`.
 - SHA-256 `{hashlib.sha256(file.read_bytes()).hexdigest()}`, {file.stat().st_size:,} bytes.
@@ -87,14 +87,18 @@ def main() -> None:
             description="Write the weights of a finished run, with a model card.",
         )
         source, out = checkpoint.find(Path(arguments.run)), Path(arguments.out)
+        config.check_place("out", out, folder=False)
         saved = checkpoint.load(source)
         record = source.parent / "environment.json"
         if saved.step < config.total_steps(saved.config) or not record.exists():
             raise UserError(f"{arguments.run} is no finished run; finish it with --resume first.")
+        environment = records.read_json(record)
+        command, threads = environment.get("command"), environment.get("threads")
+        if not isinstance(threads, int) or not isinstance(command, list):
+            raise UserError(f"{record} is not what training writes; train the run again.")
         checkpoint.save_weights(out, saved)
         judge = Judge(arguments.data_dir)
         score = evaluate.evaluate(evaluate.subject(str(out), "auto"), judge, COUNT, SAMPLE_SEED)
-        environment = json.loads(record.read_text())
         text = card(saved, out, environment, score)
         checkpoint.write_atomically(out.with_name("README.md"), text.encode())
     print(f"{out}: Fréchet distance {score['measures']['frechet_distance']:.3f}")

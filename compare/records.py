@@ -105,7 +105,7 @@ class Record:
 def read(path: Path) -> Record:
     """A run, or UserError if the folder holds none."""
     try:
-        values = json.loads((path / "config.json").read_text())
+        values = checkpoint.read_json(path / "config.json")
     except FileNotFoundError:
         outcome = Outcome.read(path)
         if outcome is None:
@@ -116,7 +116,10 @@ def read(path: Path) -> Record:
         return Record(path, _engine_of_name(path.name), outcome=outcome)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}/config.json cannot be read ({error}).") from None
-    settings = config.from_json(values)
+    try:
+        settings = config.from_json(values)
+    except UserError as error:
+        raise UserError(f"{path}/config.json cannot be used: {error}") from None
     environment, result = read_json(path / "environment.json"), read_json(path / "result.json")
     outcome = None
     if result.get("finished") is not True:
@@ -131,7 +134,7 @@ def read(path: Path) -> Record:
         step=_number(result, "step", int) or (int(steps[-1]) + 1 if len(steps) else 0),
         seconds=_number(result, "seconds", float),
         rate=_number(result, "images_per_second", float),
-        verdict=watch.get("verdict") if isinstance(watch, dict) else None,
+        verdict=_text(watch.get("verdict")) if isinstance(watch, dict) else None,
         environment=environment,
         steps=steps,
         metrics=metrics,
@@ -154,7 +157,7 @@ def log_file(run: Path) -> Path:
 def tail(path: Path) -> str:
     """The last lines of a log; nothing if there is none."""
     try:
-        lines = path.read_text(errors="replace").strip().splitlines()
+        lines = checkpoint.read_regular(path).decode(errors="replace").strip().splitlines()
     except OSError:
         return ""
     return "\n".join(line[:500] for line in lines[-TAIL:])
@@ -166,15 +169,20 @@ def tail(path: Path) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; an empty one where there is none."""
     try:
-        value = json.loads(path.read_text())
+        value = checkpoint.read_json(path)
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
 
 
 def _number(values: dict[str, Any], name: str, kind: type) -> Any:
-    value = values.get(name)
-    return kind(value) if isinstance(value, (int, float)) else None
+    """A number that is not negative, or None."""
+    value: Any = values.get(name)
+    return kind(value) if config.is_number(value) and value >= 0 else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _engine(environment: dict[str, Any], name: str) -> str:
@@ -200,7 +208,7 @@ def _engine_of_name(name: str) -> str:
 def _metrics(path: Path) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
     try:
         return read_metrics(path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
         raise UserError(f"{path / 'metrics.jsonl'} cannot be read ({error}).") from None
 
 
@@ -221,10 +229,12 @@ def _quality(path: Path) -> dict[str, Any] | None:
     try:
         if record["extractor"]["sha256"] != evaluate.EXTRACTOR_SHA256 or not file.exists():
             return None
-        same = record["checkpoint"] == hashlib.sha256(file.read_bytes()).hexdigest()
-        whole = set(evaluate.MEASURES) <= set(record["measures"])
-        return record if same and whole else None
-    except (KeyError, TypeError):
+        content = checkpoint.read_regular(file)
+        same = record["checkpoint"] == hashlib.sha256(content).hexdigest()
+        numbers = (record["samples"]["count"], record["extractor"]["test_accuracy"])
+        whole = evaluate.whole(record["measures"]) and evaluate.whole(record["floor"])
+        return record if same and whole and all(map(config.is_number, numbers)) else None
+    except (OSError, KeyError, TypeError):
         return None
 
 
@@ -233,7 +243,14 @@ def progress_of(path: Path) -> list[dict[str, Any]]:
     record = read_json(path / PROGRESS)
     if record.get("extractor") != evaluate.EXTRACTOR_SHA256:
         return []
-    return [row for row in record.get("states", []) if {"step", "seconds"} <= set(row)]
+    states = record.get("states")
+    return [
+        row
+        for row in (states if isinstance(states, list) else [])
+        if isinstance(row, dict)
+        and type(row.get("step")) is int
+        and all(config.is_number(row.get(name)) for name in ("seconds", "frechet_distance"))
+    ]
 
 
 # ------------------------------------------------------------------ for the page

@@ -21,6 +21,7 @@ import base64
 import datetime
 import hashlib
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from typing import Any
 
 import tyro
 
-from common import batches, checkpoint, config
+from common import batches, checkpoint, config, datasets
 from common.checkpoint import CheckpointError, write_atomically
 from common.config import UserError
 from common.run import SHOWN_IMAGES, git_commit
@@ -72,7 +73,7 @@ def write(
     bench: str | None = None,
 ) -> Path:
     """Write the page of these runs; its path. UserError if the folder cannot be written."""
-    ladder = stored("parity", parity)
+    ladder, rates = stored("parity", parity), stored("bench", bench)
     data = {
         "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": git_commit(),
@@ -80,7 +81,7 @@ def write(
         "divergence": divergence(runs, ladder),
         "rungs": rungs(ladder),
         "quality": quality(runs),
-        "bench": stored("bench", bench),
+        "bench": rates,
         "shown": _noise(runs),
     }
     try:  # from here on only the disk can refuse
@@ -100,7 +101,7 @@ def write(
 def read_all(names: list[str]) -> list[Record]:
     """The named runs, or UserError."""
     paths = [Path(name) for name in names]
-    if len({path.resolve() for path in paths}) < len(paths):
+    if len({os.path.realpath(path) for path in paths}) < len(paths):
         raise UserError("A run is named twice; name each once.")
     return [records.read(path) for path in paths]
 
@@ -140,20 +141,32 @@ def stored(name: str, given: str | None) -> dict[str, Any] | None:
     """A measurement's JSON: the given one, else one made here, else the one that is kept."""
     if given is not None:
         try:
-            value = json.loads(Path(given).read_text())
+            value = checkpoint.read_json(Path(given))
         except (OSError, ValueError) as error:
             raise UserError(f"--{name} {given} cannot be read as JSON ({error}).") from None
-        if not isinstance(value, dict) or NEEDED[name] not in value:
+        if not _usable(name, value):
             raise UserError(f"--{name} {given} is not what `make {name}` writes.")
         return value
     for path in (Path(name) / f"{name}.json", FIGURES / f"{name}.json"):
         try:
-            value = json.loads(path.read_text())
+            value = checkpoint.read_json(path)
         except (OSError, ValueError):
             continue
-        if isinstance(value, dict) and NEEDED[name] in value:
+        if _usable(name, value):
             return value
     return None
+
+
+def _usable(name: str, value: Any) -> bool:
+    """Does a measurement's JSON hold what the page takes from it?"""
+    try:
+        found = value[NEEDED[name]]
+        if name == "parity":
+            rungs(value)
+            divergence([], value)
+        return isinstance(found, list) and all(isinstance(row, dict) for row in found)
+    except (KeyError, TypeError, AttributeError, IndexError):
+        return False
 
 
 def divergence(runs: list[Record], parity: dict[str, Any] | None) -> dict[str, Any]:
@@ -243,6 +256,7 @@ def _hash(content: str) -> str:
 def embedded(value: Any) -> str:
     """A value as JSON that may stand in a <script> element: no markup in it can end that."""
     text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
+    text = text.encode(errors="replace").decode()  # half a character, which UTF-8 does not have
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
@@ -266,7 +280,9 @@ def main() -> None:
             description="Show runs side by side, as a page that opens from disk.",
         )
         if not arguments.runs:
-            raise UserError("The name of a run is missing; see --help.")
+            raise UserError("The name of a run or file is missing; see --help.")
+        config.check_place("out", Path(arguments.out), folder=True)
+        datasets.check_folder(arguments.data_dir)
         runs = read_all(list(arguments.runs))
         path = write(
             runs, Path(arguments.out), arguments.data_dir, arguments.parity, arguments.bench

@@ -85,6 +85,10 @@ def plan(arguments: CompareArguments) -> list[Job]:
     """The runs to have, seed by seed; UserError if one lies there with other settings."""
     chosen = engines.choose(arguments.engines, installed=False)
     counts = bands.seed_counts(arguments.seeds, len(chosen))
+    config.check_place("runs_dir", Path(arguments.runs_dir), folder=True)
+    config.check_place("out", Path(arguments.out), folder=True)
+    for name, given in (("parity", arguments.parity), ("bench", arguments.bench)):
+        report.stored(name, given)  # an hour later is too late
     jobs = []
     for seed in range(max(counts)):
         settings = config.of_recipe(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from common import config
+from common import checkpoint, config
 from common.checkpoint import FILE_NAME as CHECKPOINT
 from common.config import Config, UserError
 from common.run import run_name
@@ -43,7 +42,10 @@ def arguments(settings: Config, run: Path) -> list[object]:
 
 def check_settings(run: Path, settings: Config) -> None:
     """Raise UserError if a run was trained with other settings than its name says."""
-    found = config.from_json(json.loads((run / "config.json").read_text()))
+    try:
+        found = config.from_json(checkpoint.read_json(run / "config.json"))
+    except (OSError, ValueError, UserError) as error:
+        raise UserError(f"{run}/config.json cannot be used: {error}") from None
     if config.config_hash_text(found) != config.config_hash_text(settings):
         raise UserError(
             f"{run} was trained with other settings than recipe {settings.recipe} and seed "

@@ -45,6 +45,7 @@ def _onednn_takes(x: Tensor) -> bool:
         and x.dtype is torch.float32
         and not torch.is_autocast_enabled("cpu")
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # made for torch.compile, not public
+        and not torch.compiler.is_compiling()  # which takes it with constant weights only
     )
 
 

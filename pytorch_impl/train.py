@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from common import early
+
+    early.install()  # first: Ctrl-C is answered while the rest is loaded
+
 from common import run as runs
 from common.batches import Dataset
 

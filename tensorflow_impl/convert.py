@@ -9,7 +9,9 @@ Neither file holds a batch norm's epsilon or a slope: imported weights are taken
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +42,26 @@ def to_framework(saved: checkpoint.Checkpoint, network: str) -> Any:
     return module
 
 
+@contextlib.contextmanager
+def _disk_errors() -> Iterator[None]:
+    """What a disk refuses TensorFlow, as Python's OSError: the command has a sentence for it."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = str(error.message).rpartition("; ")[2].partition(" [Op:")[0]
+        raise OSError(reason) from None
+
+
 def export_checkpoint(saved: checkpoint.Checkpoint, network: str, path: Path) -> None:
     """Write the variables: tf.train.Checkpoint(Generator()).read(path) reads them."""
     module = to_framework(saved, network)
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        tf.train.Checkpoint(module).write(str(Path(folder, path.name)))
+        with _disk_errors():
+            tf.train.Checkpoint(module).write(str(Path(folder, path.name)))
         # A reader opens the index first, so it comes last.
         for file in sorted(Path(folder).glob(f"{path.name}.*"), key=lambda f: f.suffix == ".index"):
             file.replace(path.with_name(file.name))
@@ -72,7 +87,8 @@ def export_saved_model(saved: checkpoint.Checkpoint, network: str, path: Path) -
     )
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         written = Path(folder, path.name)
-        tf.saved_model.save(module, str(written), signatures=signature)
+        with _disk_errors():
+            tf.saved_model.save(module, str(written), signatures=signature)
         if path.exists():  # --overwrite; a folder cannot be renamed over a full one
             path.replace(Path(folder, "old"))
         written.replace(path)

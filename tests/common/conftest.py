@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from common import architecture
 from common.architecture import Architecture, Layer
+
+# A deadline for each example is a timed assertion, which a busy machine breaks.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def tiny_architecture(noise_size: int) -> Architecture:

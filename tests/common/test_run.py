@@ -186,7 +186,7 @@ def test_an_existing_run_is_refused_without_overwrite(main: Main) -> None:
 
 def test_a_resume_of_nothing_is_refused(main: Main) -> None:
     assert refusal("--resume", "no") == (
-        "--resume takes a run directory or a checkpoint file; no is neither."
+        "There is no no; give a run directory or a checkpoint file."
     )
     Path("empty").mkdir()
     assert "has no checkpoint yet" in refusal("--resume", "empty")

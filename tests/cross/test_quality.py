@@ -312,6 +312,26 @@ def test_the_table_has_the_floor_on_top_and_every_engine() -> None:
     assert "keras to keras (bfloat16)" in lines[-1]
 
 
+def test_only_rows_of_the_same_measure_are_kept(tmp_path: Path) -> None:
+    record = {
+        "extractor": {"sha256": evaluate.EXTRACTOR_SHA256},
+        "samples": {"count": evaluate.COUNT},
+        "rows": [{"recipe": "tuned", "precision": "float32"}],
+    }
+    out = tmp_path / "quality.json"
+    assert bands.earlier_rows(out) == []
+    for changes, rows in (
+        ({}, record["rows"]),
+        ({"extractor": {"sha256": "0"}}, []),
+        ({"samples": {"count": 10}}, []),
+        ({"rows": None}, []),
+    ):
+        out.write_text(json.dumps(record | changes))
+        assert bands.earlier_rows(out) == rows
+    assert bands.is_of(record["rows"][0], "tuned", "float32")
+    assert not bands.is_of(record["rows"][0], "tuned", "bfloat16")
+
+
 def test_seeds_for_each_engine() -> None:
     assert bands.seed_counts("5", 3) == [5, 5, 5]
     assert bands.seed_counts("5,3,3", 3) == [5, 3, 3]

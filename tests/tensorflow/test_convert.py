@@ -64,6 +64,21 @@ def test_checkpoint_is_tensorflows(saved: Path, tmp_path: Path, command) -> None
     np.testing.assert_array_equal(generator.norm2.moving_variance, wanted)
 
 
+@pytest.mark.parametrize("export", [convert.export_checkpoint, convert.export_saved_model])
+def test_a_disk_that_refuses_is_an_oserror_and_leaves_nothing(
+    saved: Path, tmp_path: Path, export
+) -> None:
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # bytes of a file
+    try:
+        with pytest.raises(OSError, match=r"^File too large$"):
+            export(checkpoint.load(saved), "generator", tmp_path / "x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
 def refused(text: str, done) -> None:
     assert text in done.stderr
     assert done.stderr.count("\n") == 1

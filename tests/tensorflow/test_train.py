@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from common import checkpoint
+from common import run as runs
+from common.batches import Dataset
 from common.run import read_metrics
 
 TRAIN = "tensorflow_impl.train"
@@ -100,3 +102,21 @@ def test_a_mistake_is_answered_before_tensorflow_is_imported() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
     )
     assert done.stdout.split() == ["2", "False"]
+
+
+def test_an_allocation_that_fails_is_explained(
+    data_dir: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    import tensorflow as tf
+
+    def train(run: runs.Run, dataset: Dataset) -> None:
+        tf.zeros([10**12, 1000])  # four petabytes
+
+    arguments = ["train", "--batch-size=64", f"--data-dir={data_dir}", f"--out={tmp_path / 'x'}"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as ended:
+        runs.main("tensorflow", train)
+    assert ended.value.code == 2
+    sentence = capsys.readouterr().err
+    assert "a batch of 64 images does not fit" in sentence
+    assert "--batch-size 32" in sentence

@@ -1,0 +1,1 @@
+"""Everything that may go wrong, tried on purpose and counted: `make torture`."""

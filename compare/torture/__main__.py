@@ -1,0 +1,124 @@
+"""The long versions of the torture tests, in one table: `python -m compare.torture --help`."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common import config
+from common.checkpoint import write_atomically
+from common.datasets import ensure_mnist
+from common.run import git_commit, processor
+from compare import engines
+from compare.torture.row import Row
+
+# Each is a module of this package with run(work, chosen, data_dir, say) -> rows.
+PARTS = (
+    "faults",
+    "disk",
+    "kills",
+    "signals",
+    "files",
+    "values",
+    "together",
+    "memory",
+    "repeats",
+    "steady",
+)
+
+
+@dataclass(frozen=True)
+class TortureArguments:
+    """What to torture, and where the counts go."""
+
+    parts: str = ",".join(PARTS)
+    """Names separated by commas."""
+
+    engines: str = engines.ALL
+    """Names separated by commas: pytorch, tensorflow, keras, keras-torch, keras-jax."""
+
+    data_dir: str = "data"
+    """Folder of the data set."""
+
+    out: str = "docs/figures/torture.json"
+    """The counts; those of parts that are not run stay."""
+
+
+def choose(names: str) -> list[str]:
+    """`faults,disk` -> parts in their order, or UserError."""
+    chosen = config.names("parts", names, PARTS)
+    return [name for name in PARTS if name in chosen]
+
+
+def table(record: dict[str, Any]) -> str:
+    """The record as Markdown, the sum in the last row."""
+    lines = ["| tried on purpose | times | survived | lost | |", "|---|---|---|---|---|"]
+    rows = [Row(**row) for part in record["parts"].values() for row in part["rows"]]
+    for row in rows:
+        lines.append(f"| {row.what} | {row.tried:,} | {row.survived:,} | {row.lost} | {row.note} |")
+    tried, survived = (sum(getattr(row, name) for row in rows) for name in ("tried", "survived"))
+    lines.append(f"| **all** | **{tried:,}** | **{survived:,}** | **{tried - survived}** | |")
+    return "\n".join(lines)
+
+
+def earlier(out: Path) -> dict[str, Any]:
+    """The parts of an earlier record; none if there is no such file."""
+    try:
+        parts = json.loads(out.read_text())["parts"]
+        return {name: parts[name] for name in PARTS if name in parts}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def main() -> None:
+    with config.command():
+        arguments, _ = config.parse(
+            TortureArguments,
+            sys.argv[1:],
+            prog="python -m compare.torture",
+            description="Break saves, runs, files and flags on purpose, and count what is lost.",
+        )
+        parts = choose(arguments.parts)
+        chosen = engines.choose(arguments.engines)
+        out = Path(arguments.out)
+        config.check_place("out", out, folder=False)
+        ensure_mnist(arguments.data_dir)
+        lost = 0
+        for name in parts:
+            began = time.perf_counter()
+            part = importlib.import_module(f"compare.torture.{name}")
+            with tempfile.TemporaryDirectory() as work:
+                rows = part.run(
+                    Path(work), chosen, arguments.data_dir, lambda line: print(line, flush=True)
+                )
+            # After each part: an hour's counts are not lost with the next one. What stands there is
+            # read anew, as other parts may run beside this one.
+            found = earlier(out)
+            lost += sum(row.lost for row in rows)
+            found[name] = {
+                "commit": git_commit(),
+                "processor": processor(),
+                "cores": os.cpu_count(),
+                "engines": [engine.name for engine in chosen],
+                "seconds": round(time.perf_counter() - began),
+                "rows": [dataclasses.asdict(row) for row in rows],
+            }
+            record = {
+                "command": ["python", "-m", "compare.torture"],
+                "parts": {part: found[part] for part in PARTS if part in found},
+            }
+            write_atomically(out, (json.dumps(record, indent=2) + "\n").encode())
+    print(f"{table(record)}\n\n-> {out}")
+    raise SystemExit(1 if lost else 0)
+
+
+if __name__ == "__main__":
+    main()

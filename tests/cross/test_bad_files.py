@@ -1,0 +1,294 @@
+"""Broken files are refused in a sentence: short versions of compare/torture/files.py.
+
+And the counts can go wrong: what a broken reader would let through is lost here, too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import random
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from common import architecture, checkpoint, config, datasets, images
+from common.config import Config, UserError
+from common.run import read_metrics
+from compare import evaluate, records, report, training
+from compare.torture import broken, broken_runs, cases, files, sound, targets
+from compare.torture.cases import SETTINGS, good_run, put
+from compare.torture.targets import TARGETS
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny networks, whose checkpoints are small."""
+    monkeypatch.setitem(architecture.ARCHITECTURES, "mnist28", cases.tiny_architecture)
+
+
+# ------------------------------------------------------------------ short versions
+
+
+def flipped(data: bytes, most: int) -> bytes:
+    """What libFuzzer's own mutations are at their simplest, for machines without it."""
+    rng = random.Random(data)
+    changed = bytearray(data or b"\0")
+    for _ in range(rng.choice((1, 2, 8))):
+        changed[rng.randrange(len(changed))] = rng.randrange(256)
+    return bytes(changed[: rng.choice((most, len(changed), rng.randrange(len(changed) + 1)))])
+
+
+def pounded(target: targets.Target, inputs: int) -> int:
+    """Mutate good inputs and try them; how many were accepted."""
+    kept = target.seeds()
+    accepted = sum(map(target.one, kept))
+    for seed in range(inputs):
+        accepted += target.one(target.mutate(kept[seed % len(kept)], seed, flipped))
+    return accepted
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_parser_takes_or_refuses_whatever_it_gets(name: str, tmp_path: Path) -> None:
+    assert pounded(TARGETS[name](tmp_path), 300) > 0
+
+
+def test_libfuzzer_finds_nothing_in_the_loader(tmp_path: Path) -> None:
+    if importlib.util.find_spec("atheris") is None:
+        pytest.skip("atheris has wheels for Linux on x86-64 alone")
+    row = files.fuzz("checkpoint", 500, tmp_path, lambda line: None)
+    assert row.lost == 0, row.note
+    assert row.tried >= 500
+
+
+def test_one_in_twenty_of_the_cases_by_hand(tmp_path: Path) -> None:
+    said: list[str] = []
+    rows = cases.run(tmp_path, said.append, every=20)
+    assert [row.what for row in rows if row.lost] == [], said
+    assert sum(row.tried for row in rows) >= 80
+
+
+def test_there_are_more_than_500_cases_by_hand() -> None:
+    found = broken.all_cases()
+    assert len({(case.kind, case.name) for case in found}) == len(found) > 1500
+
+
+# ------------------------------------------------------------------ the counts can go wrong
+
+
+def good(tmp_path: Path) -> checkpoint.Checkpoint:
+    return checkpoint.load(good_run(tmp_path / "run") / checkpoint.FILE_NAME)
+
+
+Change = Callable[[dict[str, Any]], Any]
+VARIANCE = "generator/norm1/moving_variance"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: a.pop(VARIANCE),
+        lambda a: a.update(x=np.zeros(1)),
+        lambda a: a.update({VARIANCE: -a[VARIANCE]}),
+        lambda a: a.update({VARIANCE: a[VARIANCE] * np.float32("nan")}),
+        lambda a: a.update({VARIANCE: a[VARIANCE].astype("f8")}),
+        lambda a: a.update({VARIANCE: a[VARIANCE][:2]}),
+        lambda a: a.update({"optimizer/generator/count": np.array(3)}),
+        lambda a: a.update(step=np.array(3)),
+    ],
+)
+def test_a_state_that_is_not_sound_is_noticed(change: Change, tmp_path: Path) -> None:
+    found = good(tmp_path)
+    sound.sound(found)
+    arrays = dict(found.arrays)
+    change(arrays)
+    with pytest.raises(AssertionError):
+        sound.sound(dataclasses.replace(found, arrays=arrays))
+
+
+@pytest.mark.parametrize("fields", [{"seed": -1}, {"noise_size": 0}, {"beta1": 1.0}, {"steps": 0}])
+def test_settings_that_are_not_sound_are_noticed(fields: dict[str, Any]) -> None:
+    sound.require_config(SETTINGS)
+    with pytest.raises(AssertionError):
+        sound.require_config(dataclasses.replace(SETTINGS, **fields))
+
+
+def test_a_loader_that_checks_nothing_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = TARGETS["checkpoint"](tmp_path)
+    monkeypatch.setattr(checkpoint, "check", lambda arrays, config: None)
+    with pytest.raises(AssertionError):
+        pounded(target, 3000)
+
+
+def test_a_reader_that_takes_a_broken_checkpoint_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = next(c for c in broken.checkpoint_cases() if c.name == f"{VARIANCE} with nan at 0")
+    (tmp_path / "sound").mkdir()
+    assert case.check(tmp_path / "sound") is None
+    monkeypatch.setattr(checkpoint, "check", lambda arrays, config: None)
+    assert case.check(tmp_path) == "load took it"
+
+
+@pytest.mark.parametrize(
+    ("status", "log", "tried", "lost"),
+    [
+        (0, "#9 DONE cov: 7 ft\nstat::number_of_executed_units: 10", 10, 0),
+        (0, "#9 DONE cov: 7 ft\nstat::number_of_executed_units: 9", 9, 1),
+        (77, "AssertionError: other\nstat::number_of_executed_units: 4", 4, 1),
+        (70, "ERROR: libFuzzer: timeout after 5 seconds", 3, 1),
+        (1, "ModuleNotFoundError: No module named 'atheris'", 3, 1),
+    ],
+)
+def test_a_fuzzing_that_ends_early_is_lost(status: int, log: str, tried: int, lost: int) -> None:
+    row = files.judged("x", 10, status, log, {"tried": 3, "accepted": 1})
+    assert (row.tried, row.lost) == (tried, lost)
+
+
+def test_a_case_that_raises_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def check(folder: Path) -> str | None:
+        raise ZeroDivisionError("oh")
+
+    cases.attempt([cases.Case("kind", "name", check)], range(1), tmp_path)
+    assert json.loads(capsys.readouterr().out.splitlines()[1]) == {"fault": "ZeroDivisionError: oh"}
+
+
+# ------------------------------------------------------------------ what they found
+
+
+def within(seconds: float, call: Callable[[], Any]) -> Any:
+    """What a call raises; it must end, not wait for a pipe."""
+    found: list[Any] = []
+
+    def run() -> None:
+        try:
+            found.append(call())
+        except Exception as error:
+            found.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert not thread.is_alive(), "it waits"
+    return found[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+@pytest.mark.parametrize("kind", ["fifo", "device", "zeros"])
+def test_what_never_ends_is_not_read(kind: str, tmp_path: Path) -> None:
+    put(tmp_path / "x", kind)
+    for read in (checkpoint.load, checkpoint.read_json, images.read_png):
+        assert isinstance(within(20, lambda r=read: r(tmp_path / "x")), (OSError, UserError))
+    put(tmp_path / "metrics.jsonl", kind)
+    assert isinstance(within(20, lambda: read_metrics(tmp_path)), OSError)
+    put(tmp_path / "x.npy", kind)
+    read_images = evaluate.read_images
+    assert isinstance(within(20, lambda: read_images(tmp_path / "x.npy", 3)), UserError)
+
+
+def test_counts_that_are_not_the_step_are_refused(tmp_path: Path) -> None:
+    """PyTorch and Keras save both counts as the step, TensorFlow as they were."""
+    arrays = dict(good(tmp_path).arrays) | {"optimizer/generator/count": np.array(7)}
+    with pytest.raises(checkpoint.CheckpointError, match="'optimizer/generator/count' is 7"):
+        checkpoint.check(arrays, SETTINGS)
+
+
+def test_weights_of_another_type_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    checkpoint.save_weights(path, good(tmp_path))
+    metadata, arrays = broken.taken_apart(path.read_bytes())
+    _, shape, data = arrays["generator/dense1/kernel"]
+    arrays["generator/dense1/kernel"] = ("I16", shape, data)
+    path.write_bytes(broken.built(metadata, arrays))
+    with pytest.raises(checkpoint.CheckpointError, match="has type int16 instead of float16"):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize("versions", ["[]", "3", '{"numpy": 2}', "null"])
+def test_versions_are_texts(versions: str, tmp_path: Path) -> None:
+    file = good_run(tmp_path / "run") / checkpoint.FILE_NAME
+    metadata, arrays = broken.taken_apart(file.read_bytes())
+    file.write_bytes(broken.built(metadata | {"versions": versions}, arrays))
+    with pytest.raises(checkpoint.CheckpointError, match="versions are no object of texts"):
+        checkpoint.load(file)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"step": 1}',
+        '{"step": "1", "d_loss": 1, "g_loss": 1, "d_real": 1, "d_fake": 1}',
+        '{"step": 0, "d_loss": 1, "g_loss": 1, "d_real": 1, "d_fake": 1}',
+        '{"step": 1, "d_loss": "1", "g_loss": 1, "d_real": 1, "d_fake": 1}',
+        '{"step": 1, "d_loss": 1' + "0" * 400 + ', "g_loss": 1, "d_real": 1, "d_fake": 1}',
+        '{"step": 1, "d_loss": 1, "g_loss": 1, "d_real": 1, "d_fake": 1, "x": "é"}',
+        "[" * 100_000,
+    ],
+)
+def test_metrics_end_before_the_first_line_that_is_none(line: str, tmp_path: Path) -> None:
+    run = good_run(tmp_path / "run", step=1)
+    first = (run / "metrics.jsonl").read_text()
+    last = first.replace('"step": 0', '"step": 2')
+    (run / "metrics.jsonl").write_text(first + line + "\n" + last)
+    assert read_metrics(run)[0].tolist() == [0]
+    assert broken_runs.go_on(run) is None
+
+
+@pytest.mark.parametrize("seconds", ["NaN", "Infinity", "-3", "1e308"])
+def test_a_clock_that_cannot_be_is_not_gone_on_with(seconds: str, tmp_path: Path) -> None:
+    run = good_run(tmp_path / "run")
+    text = (run / "result.json").read_text().replace("1.5", seconds)
+    (run / "result.json").write_text(text)
+    assert broken_runs.go_on(run) is None  # and result.json is JSON without NaN
+
+
+@pytest.mark.parametrize("content", ["{", "[" * 100_000, "[]", '{"seed": -1}'])
+def test_a_broken_config_is_a_sentence(content: str, tmp_path: Path) -> None:
+    run = good_run(tmp_path / "run")
+    (run / "config.json").write_text(content)
+    for read in (records.read, lambda path: training.check_settings(path, SETTINGS)):
+        with pytest.raises(UserError, match=r"run/config\.json"):
+            read(run)
+
+
+def test_half_a_character_does_not_spoil_the_page() -> None:
+    assert json.loads(report.embedded({"x": "a\ud800b"}).encode()) == {"x": "a?b"}
+
+
+def test_a_checkpoint_that_is_none_does_not_spoil_the_certificate(tmp_path: Path) -> None:
+    run = good_run(tmp_path / "run")
+    (run / checkpoint.FILE_NAME).write_bytes(b"\0" * 100)
+    assert report.certificate.parameter_counts([records.read(run)])["holds"] is False
+
+
+def test_several_arrays_are_no_images(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", np.ones(3))
+    (tmp_path / "x.npz").rename(tmp_path / "x.npy")
+    with pytest.raises(UserError, match="it holds several arrays"):
+        evaluate.read_images(tmp_path / "x.npy", 3)
+
+
+def test_a_picture_that_declares_too_much_is_not_unpacked(tmp_path: Path) -> None:
+    images.save_png(tmp_path / "x.png", np.zeros((9000, 9000, 1), np.uint8))
+    with pytest.raises(ValueError, match="declares 9000 x 9000 pixels"):
+        images.read_png(tmp_path / "x.png")
+
+
+def test_an_empty_gzip_file_is_none() -> None:
+    with pytest.raises(ValueError, match="it is empty"):
+        datasets.gunzip(b"", 10)
+
+
+def test_a_value_of_a_config_is_shown_in_a_readable_length() -> None:
+    with pytest.raises(UserError) as caught:
+        config.from_json(config.to_json(Config()) | {"data_dir": [["x" * 10_000] * 100] * 100})
+    assert len(str(caught.value)) < 1000
