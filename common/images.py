@@ -76,7 +76,11 @@ def save_gif(
 
 def read_png(path: Path) -> NDArray[np.uint8]:
     """A picture as (H, W, C) uint8, C 1 or 3. OSError, SyntaxError or ValueError if it is none."""
-    with Image.open(io.BytesIO(read_regular(path))) as picture:
+    try:
+        opened = Image.open(io.BytesIO(read_regular(path)))
+    except Image.DecompressionBombError as error:  # which is none of the three
+        raise ValueError(str(error)) from None
+    with opened as picture:
         if picture.width * picture.height > LARGEST_PICTURE:
             raise ValueError(f"{path} declares {picture.width} x {picture.height} pixels")
         array = np.asarray(picture.convert("L" if picture.mode in ("L", "1") else "RGB"))

@@ -17,6 +17,7 @@ from typing import Any
 from common.checkpoint import write_atomically
 from compare import bands, bench
 from compare.parity import TITLES, worst_of_rungs
+from compare.torture import row as torture
 
 ROOT = Path(__file__).parent.parent
 BACKENDS = {"PyTorch": "pytorch_impl", "TensorFlow": "tensorflow_impl", "Keras": "keras_impl"}
@@ -106,6 +107,12 @@ def quality_block(record: dict[str, Any]) -> str:
     return f"{bands.table(record)}\n\n{bands.summary(record)} Command: `{command(record)}`."
 
 
+def torture_block(record: dict[str, Any]) -> str:
+    """What was broken on purpose, how often, and how much of it was lost."""
+    where = sorted({part["processor"] for part in record["parts"].values()})
+    return f"{torture.table(record)}\n\nMeasured on {', '.join(where)} with `{command(record)}`."
+
+
 def traps_block(record: dict[str, Any]) -> str:
     """The catalogue of porting traps: what goes wrong, by how much, and what to write instead."""
     lines = ["| trap | error, and ours | PyTorch | TensorFlow | Keras |", "|" + "---|" * 5]
@@ -138,6 +145,7 @@ BLOCKS = {
     "bench": lambda: bench_block(figures("bench")),
     "quality": lambda: quality_block(figures("quality")),
     "traps": lambda: traps_block(figures("traps")),
+    "torture": lambda: torture_block(figures("torture")),
 }
 
 # Cells of the tables above, and the words around their commands, as README.zh-CN.md has them.
@@ -175,6 +183,10 @@ CHINESE = {
     "D loss": "D 损失",
     "G loss": "G 损失",
     "real digits, held out": "未见过的真实数字",
+    "tried on purpose": "故意尝试",
+    "times": "次数",
+    "survived": "幸存",
+    "lost": "丢失",
     "trap": "陷阱",
     "error, and ours": "误差；我们的误差",
 }

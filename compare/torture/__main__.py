@@ -18,7 +18,7 @@ from common.checkpoint import write_atomically
 from common.datasets import ensure_mnist
 from common.run import git_commit, processor
 from compare import engines
-from compare.torture.row import Row
+from compare.torture.row import table
 
 # Each is a module of this package with run(work, chosen, data_dir, say) -> rows.
 PARTS = (
@@ -56,17 +56,6 @@ def choose(names: str) -> list[str]:
     """`faults,disk` -> parts in their order, or UserError."""
     chosen = config.names("parts", names, PARTS)
     return [name for name in PARTS if name in chosen]
-
-
-def table(record: dict[str, Any]) -> str:
-    """The record as Markdown, the sum in the last row."""
-    lines = ["| tried on purpose | times | survived | lost | |", "|---|---|---|---|---|"]
-    rows = [Row(**row) for part in record["parts"].values() for row in part["rows"]]
-    for row in rows:
-        lines.append(f"| {row.what} | {row.tried:,} | {row.survived:,} | {row.lost} | {row.note} |")
-    tried, survived = (sum(getattr(row, name) for row in rows) for name in ("tried", "survived"))
-    lines.append(f"| **all** | **{tried:,}** | **{survived:,}** | **{tried - survived}** | |")
-    return "\n".join(lines)
 
 
 def earlier(out: Path) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def test_what_a_process_imports(module: str, never: set[str]) -> None:
     assert not never & set(done.stdout.split())
 
 
-@pytest.mark.parametrize("block", ["step", "parity", "bench", "quality"])
+@pytest.mark.parametrize("block", ["step", "parity", "bench", "quality", "torture"])
 def test_the_readme_shows_the_real_step_and_the_stored_figures(block: str) -> None:
     from compare import readme
 
