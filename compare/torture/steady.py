@@ -1,26 +1,17 @@
 """Long runs: neither memory nor open files may grow while a training goes on and on.
 
-The bounds were set before anything was measured. A run is cut into fifths by its samples; of the
+The bound was set before anything was measured. A run is cut into fifths by its samples; of the
 first one, which compiles and warms up, nothing is asked. Between the second and the last fifth the
-median of the resident memory may grow by no more than 10 MiB, the least that is allocated by no
-more than 4 MiB, and the median of the open files not at all.
-
-Resident memory alone would hide a leak: a process that keeps what is freed (common/memory.py) has
-room for it. What is allocated, the process is asked itself: it is started by this file, run as a
-program, which has a thread write down what glibc's allocator has handed out.
+median of the resident memory may grow by no more than 10 MiB, and that of the open files by none.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
-import runpy
 import shutil
 import statistics
-import sys
 import tempfile
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +20,7 @@ from compare import engines
 from compare.engines import Engine
 from compare.torture.row import Row, Say
 
-MAY_GROW = 10.0  # MiB, of resident memory
-ALLOCATED_MAY_GROW = 4.0  # MiB
+MAY_GROW = 10.0  # MiB
 INTERVAL = 0.5  # seconds between two samples
 # Every 250 steps a checkpoint and a picture, so that what they leave behind is seen.
 FLAGS = ("--batch-size", 8, "--show-every", 250, "--checkpoint-every", 250, "--device", "cpu")
@@ -41,14 +31,13 @@ class Sample:
     """A training process, looked at once."""
 
     memory: float  # MiB that are resident
-    allocated: float  # MiB that the program holds of them, large and small
     handles: int  # open files, pipes and sockets
 
 
 def run(work: Path, chosen: list[Engine], data_dir: str, say: Say) -> list[Row]:
     """A row for each engine: 10,000 steps in PyTorch, 2,000 in the others."""
-    if not Path("/proc/self/fd").exists() or not hasattr(ctypes.CDLL(None), "mallinfo2"):
-        say("steady: skipped: this needs Linux's /proc and the allocator of glibc 2.33 or newer")
+    if not Path("/proc/self/fd").exists():
+        say("steady: skipped: memory and open files are read from Linux's /proc")
         return []
     return [
         long_run(work, engine, 10_000 if engine.name == "pytorch" else 2_000, data_dir, say)
@@ -58,13 +47,11 @@ def run(work: Path, chosen: list[Engine], data_dir: str, say: Say) -> list[Row]:
 
 def long_run(work: Path, engine: Engine, steps: int, data_dir: str, say: Say) -> Row:
     """Train so many steps, looking at the process all the while."""
-    out, allocated = work / engine.name, work / "allocated"
-    allocated.touch()
-    flags = ("--steps", steps, *FLAGS, "--data-dir", data_dir, "--out", out)
-    arguments = (allocated, f"{engine.package}.train", *flags)
+    out = work / engine.name
+    arguments = ("--steps", steps, *FLAGS, "--data-dir", data_dir, "--out", out)
     with tempfile.TemporaryFile("w+") as said:
         process = engines.start(
-            engine, "compare.torture.steady", *arguments, threads=1, stderr=said
+            engine, f"{engine.package}.train", *arguments, threads=1, stderr=said
         )
         samples, told = [], time.monotonic()
         while process.poll() is None:
@@ -73,13 +60,13 @@ def long_run(work: Path, engine: Engine, steps: int, data_dir: str, say: Say) ->
             if not _lines(out / "metrics.jsonl") or _step(out) == steps:
                 continue
             with contextlib.suppress(OSError):  # it has just ended
-                samples.append(sample(process.pid, allocated))
-            if samples and time.monotonic() - told > 10:
+                samples.append(sample(process.pid))
+            if time.monotonic() - told > 10:
                 told = time.monotonic()
                 now = samples[-1]
                 say(
-                    f"steady: {engine.name} at step {_step(out)}: {now.memory:.0f} MiB resident, "
-                    f"{now.allocated:.0f} MiB allocated, {now.handles} open files"
+                    f"steady: {engine.name} at step {_step(out)}: {now.memory:.0f} MiB, "
+                    f"{now.handles} handles"
                 )
         said.seek(0)
         ended = said.read()
@@ -97,14 +84,12 @@ def long_run(work: Path, engine: Engine, steps: int, data_dir: str, say: Say) ->
     )
 
 
-def sample(pid: int, allocated: Path) -> Sample:
-    """A process, now, and the bytes that it has written down as allocated. OSError if it is gone."""
+def sample(pid: int) -> Sample:
+    """A process's resident memory and open files, now. OSError if it is gone."""
     process = Path(f"/proc/{pid}")
-    held = int(allocated.read_text() or 0) / 2**20
     for line in (process / "status").read_text().splitlines():
         if line.startswith("VmRSS:"):
-            resident = int(line.split()[1]) / 1024
-            return Sample(resident, held, len(list((process / "fd").iterdir())))
+            return Sample(int(line.split()[1]) / 1024, len(list((process / "fd").iterdir())))
     raise OSError(f"{pid} has ended")  # a process that nobody has waited for has no memory
 
 
@@ -116,30 +101,22 @@ def flat(samples: list[Sample]) -> str:
     grown = late.memory - early.memory
     if grown > MAY_GROW:
         return f"memory grew by {grown:.0f} MiB: " + " to ".join(_medians(samples))
-    if late.allocated - early.allocated > ALLOCATED_MAY_GROW:
-        return "what is allocated grew: " + " to ".join(_medians(samples))
     if late.handles != early.handles:
         return "open files are not constant: " + " to ".join(_medians(samples))
     return ""
 
 
 def _fifth(samples: list[Sample], which: int) -> Sample:
-    """What a fifth of the samples comes to. A step holds more and less, but least between two."""
     part = samples[which * len(samples) // 5 : (which + 1) * len(samples) // 5]
     return Sample(
         statistics.median(each.memory for each in part),
-        min(each.allocated for each in part),
         statistics.median_low([each.handles for each in part]),
     )
 
 
 def _medians(samples: list[Sample]) -> list[str]:
     fifths = [_fifth(samples, which) for which in (1, 4)]
-    return [
-        f"{each.memory:.1f} MiB resident, {each.allocated:.1f} MiB allocated, "
-        f"{each.handles} open files"
-        for each in fifths
-    ]
+    return [f"{each.memory:.1f} MiB and {each.handles} open files" for each in fifths]
 
 
 def _lines(path: Path) -> bool:
@@ -151,48 +128,3 @@ def _step(run: Path) -> int:
     with contextlib.suppress(OSError, ValueError, KeyError):
         return int(json.loads((run / "result.json").read_text())["step"])
     return 0
-
-
-# ------------------------------------------------------------------ in the process that trains
-
-
-class _Mallinfo2(ctypes.Structure):
-    """glibc's struct mallinfo2, see mallinfo(3)."""
-
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in (
-            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks",
-            "fordblks", "keepcost",
-        )
-    ]  # fmt: skip
-
-
-def allocated_here() -> int:
-    """Bytes that glibc's allocator has handed out in this process, and that are not freed."""
-    mallinfo2 = ctypes.CDLL(None).mallinfo2
-    mallinfo2.restype = _Mallinfo2
-    found = mallinfo2()
-    return found.uordblks + found.hblkhd  # of the heaps, and large blocks with a mapping each
-
-
-def _write_down(path: Path) -> None:
-    """Keep allocated_here() in a file, always as many digits, for whoever looks."""
-    with path.open("r+") as file:
-        while True:
-            file.seek(0)
-            file.write(f"{allocated_here():020d}")
-            file.flush()
-            time.sleep(INTERVAL / 5)
-
-
-def main() -> None:
-    """`python -m compare.torture.steady FILE MODULE FLAGS`: MODULE, watched from within."""
-    file, module, *flags = sys.argv[1:]
-    threading.Thread(target=_write_down, args=(Path(file),), daemon=True).start()
-    sys.argv = [module, *flags]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
-
-
-if __name__ == "__main__":
-    main()
