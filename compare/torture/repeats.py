@@ -41,12 +41,13 @@ def of_engine(work: Path, engine: Engine, data_dir: str, say: Say) -> Row:
                 if found:
                     differing.append(f"{name}: {', '.join(found)}")
                 say(f"repeats: {engine.name} {name}: {'differs' if found else 'equal'}")
+    compiled = "not compiled" if engine.keras_backend == "torch" else "compiled and not"
     return Row(
         "repeats",
         f"the same training twice gives the same bits: {engine.name}",
         tried,
         tried - len(differing),
-        "; ".join(differing) or "float32, bfloat16, tuned; compiled and not; one thread and two",
+        "; ".join(differing) or f"float32, bfloat16, tuned; {compiled}; one thread and two",
     )
 
 
