@@ -659,18 +659,17 @@ def pool_first() -> tuple[float, float]:
 def penalty_at_ties() -> tuple[float, float]:
     config = Config(precision="float64", device="cpu")
     arrays = checkpoint.initial(config)
-    for name in arrays:
-        if name.startswith("discriminator/"):
-            arrays[name] = arrays[name] / 3  # no short binary fractions, whose sums are exact
     ours, theirs = torch_state.TrainState(config), tf_state.TrainState(config)
     torch_state.from_canonical(ours, arrays)
     tf_state.from_canonical(theirs, arrays)
     images = np.full((8, 28, 28, 1), -1.0)
     images[:, 8:20, 8:20] = np.tanh(normal(8, 12, 12, 1))
+    # On some processors both libraries round alike, so that the rounding here is a drawn one.
+    rounding = 1e-14 * normal(2, *images.shape)
     errors = []
     for x in (images, images + batches.jitter(0, (28, 28, 1))):
-        wanted = torch_gradient(ours.discriminator, x.transpose(0, 3, 1, 2))
-        found = tf_gradient(theirs.discriminator, x)
+        wanted = torch_gradient(ours.discriminator, (x + rounding[0]).transpose(0, 3, 1, 2))
+        found = tf_gradient(theirs.discriminator, x + rounding[1])
         errors.append(distance(found, wanted.permute(0, 2, 3, 1)))
     return errors[0], errors[1]
 
