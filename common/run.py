@@ -1,4 +1,4 @@
-"""A training run as a directory: what may start it, what it records, how it stops.
+"""A training run as a directory: how it begins, what it records, how it stops.
 
 config.json  environment.json  metrics.jsonl  result.json  checkpoint.safetensors
 samples/step-000250.png  samples.gif  losses.png  tensorboard/
@@ -7,15 +7,12 @@ samples/step-000250.png  samples.gif  losses.png  tensorboard/
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import importlib.metadata
 import json
 import math
 import os
 import platform
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -31,10 +28,12 @@ from tqdm import tqdm
 from common import batches, checkpoint, config, datasets, early, images
 from common.appending import Appended, Curves
 from common.config import Config, TrainArguments, UserError, total_steps
+from common.environment import git_commit, processor, versions
+from common.outputs import METRICS, continue_records, write_json, write_overviews
+from common.plan import Plan, check_directory, plan, same_path, stamp_of
 from common.recipes import RECIPES
 from common.watch import Watch
 
-METRICS = ("d_loss", "g_loss", "d_real", "d_fake")
 SHOWN_IMAGES = 16
 TENSORBOARD_EVERY = 10  # steps between two points of its curves; metrics.jsonl has every step
 
@@ -45,146 +44,6 @@ class Diverged(UserError):
 
 class Stopped(BaseException):
     """SIGINT or SIGTERM was honoured."""
-
-
-# ------------------------------------------------------------------ what a command line asks for
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """A run that may begin: checked, with nothing created yet."""
-
-    config: Config
-    directory: Path
-    arrays: checkpoint.Arrays  # the state to start from
-    step: int  # updates it has done
-    source: Path | None = None  # the run directory whose records the run goes on with
-    overwrite: bool = False
-    read: Path | None = None  # the checkpoint file that the state is of
-    stamp: tuple[int, int] | None = None  # of that file, see _stamp
-
-
-def plan(arguments: TrainArguments, given: set[str], backend: str) -> Plan:
-    """What to train and where, or UserError. Reads the checkpoint; writes nothing."""
-    if arguments.resume is not None:
-        return _plan_resume(arguments, given)
-    chosen = config.of_recipe(Config(**config.to_json(arguments)), given)
-    config.check(chosen)
-    default = f"runs/{run_name(backend, chosen)}"
-    directory = Path(arguments.out or default)
-    _check_directory(directory, arguments.overwrite)
-    _check_apart(directory, chosen)
-    return Plan(chosen, directory, checkpoint.initial(chosen), 0, overwrite=arguments.overwrite)
-
-
-def run_name(engine: str, settings: Config) -> str:
-    """A run directory's default name: pytorch-mnist-seed0; pytorch-tuned-mnist-seed0."""
-    recipe = "" if settings.recipe == Config.recipe else f"-{settings.recipe}"
-    return f"{engine}{recipe}-{settings.dataset}-seed{settings.seed}"
-
-
-def _plan_resume(arguments: TrainArguments, given: set[str]) -> Plan:
-    file = checkpoint.find(Path(str(arguments.resume)))
-    stamp = _stamp(file)  # before reading: a later save is then seen as one
-    saved = checkpoint.load(file)
-    if saved.weights_only:
-        raise UserError(
-            f"{file} holds weights without an optimizer's state, to draw samples with; --resume "
-            "takes a run directory or a checkpoint that training wrote."
-        )
-    may_change = config.resume_may_change(saved.config)
-    for name in sorted(given & {f.name for f in dataclasses.fields(Config)} - may_change):
-        allowed = ", ".join(config.flag(n) for n in sorted(may_change))
-        if name in config.LENGTH:
-            raise UserError(
-                f"{config.flag(name)} cannot be given with --resume: by recipe "
-                f"{saved.config.recipe} the learning rate falls to 0 at step "
-                f"{total_steps(saved.config)}; only {allowed} may change."
-            )
-        raise UserError(
-            f"{config.flag(name)} cannot be given with --resume: the checkpoint was trained with "
-            f"{config.flag(name)} {getattr(saved.config, name)}; only {allowed} may change."
-        )
-    changes = {name: getattr(arguments, name) for name in given & may_change}
-    if "epochs" in given and "steps" not in given:
-        changes["steps"] = None
-    chosen = dataclasses.replace(saved.config, **changes)
-    config.check(chosen)
-    if total_steps(chosen) < saved.step:
-        raise UserError(
-            f"{file} is at step {saved.step} already, past the {total_steps(chosen)} steps asked "
-            "for; raise --steps or --epochs."
-        )
-    source = file.parent if (file.parent / "config.json").exists() else None
-    if arguments.out is not None and not _same(Path(arguments.out), file.parent):
-        directory = Path(arguments.out)
-        if _real(file).is_relative_to(_real(directory)):
-            raise UserError(
-                f"--out {directory} contains the checkpoint to continue; choose another."
-            )
-        _check_directory(directory, arguments.overwrite)
-        _check_apart(directory, chosen)
-    elif source is None:
-        raise UserError(f"{file} lies in no run directory; say with --out where to continue it.")
-    elif arguments.overwrite:
-        raise UserError(
-            "--overwrite would delete the run that --resume continues; give one of them."
-        )
-    else:
-        directory = source
-    return Plan(
-        chosen, directory, saved.arrays, saved.step, source, arguments.overwrite, file, stamp
-    )
-
-
-def _stamp(path: Path | None) -> tuple[int, int] | None:
-    """What another save of a checkpoint changes: the file itself, by number, and its time."""
-    with contextlib.suppress(OSError, ValueError):
-        if path is not None:
-            status = path.stat()
-            return status.st_ino, status.st_mtime_ns
-    return None
-
-
-def _same(a: Path, b: Path) -> bool:
-    return _real(a) == _real(b)
-
-
-def _real(path: Path) -> Path:
-    """The path without links; of links that go round, as far as it goes."""
-    return Path(os.path.realpath(path))
-
-
-def _check_directory(directory: Path, overwrite: bool) -> None:
-    """Raise UserError unless a new run may be written there."""
-    if os.path.lexists(directory) and not directory.is_dir():  # a link that leads nowhere, too
-        raise UserError(f"--out {directory} is a file; a run needs a directory of its own.")
-    try:
-        names = {path.name for path in directory.iterdir()}
-    except FileNotFoundError:
-        config.check_place("out", directory, folder=True)
-        return
-    except OSError as error:
-        raise UserError(
-            f"--out {directory} cannot be a run directory ({error.strerror}); choose another."
-        ) from None
-    if not names - {".lock", ".config.json.tmp"}:  # a run that was killed as it began
-        return
-    if "config.json" not in names:
-        raise UserError(f"--out {directory} is not empty and no run directory; choose another.")
-    if not overwrite:
-        raise UserError(
-            f"{directory} holds a run already; continue it with --resume {directory}, delete it "
-            "with --overwrite, or choose another --out."
-        )
-
-
-def _check_apart(directory: Path, settings: Config) -> None:
-    """Raise UserError if a new run would contain the data folder, which --overwrite deletes."""
-    if _real(Path(settings.data_dir)).is_relative_to(_real(directory)):
-        raise UserError(
-            f"--out {directory} contains the data folder {settings.data_dir}; choose another."
-        )
 
 
 # ------------------------------------------------------------------ signals
@@ -243,7 +102,7 @@ class Run:
         device: in words, for the reader; threads: of the processor; packages: whose versions
         matter. Raises UserError if the directory is in use or cannot be written.
         """
-        self._versions = _versions(packages)
+        self._versions = versions(packages)
         missing: list[Path] = []
         with contextlib.ExitStack() as stack:
             try:
@@ -266,15 +125,15 @@ class Run:
 
     def _prepare(self, device: str, threads: int) -> None:
         plan, directory = self._plan, self.directory
-        in_place = plan.source is not None and _same(plan.source, directory)
-        if in_place and _stamp(plan.read) != plan.stamp:
+        in_place = plan.source is not None and same_path(plan.source, directory)
+        if in_place and stamp_of(plan.read) != plan.stamp:
             # Going on from the older state would cut metrics that the newer one needs.
             raise UserError(
                 f"Another process has trained in {directory} since its checkpoint of step "
                 f"{plan.step} was read; give the command again."
             )
         if not in_place:
-            _check_directory(directory, plan.overwrite)  # again, now that nobody else can
+            check_directory(directory, plan.overwrite)  # again, now that nobody else can
             # A kill meanwhile leaves no half of an old run that could be continued, and a folder
             # that --overwrite still takes for a run's.
             rank = {checkpoint.FILE_NAME: 0, "config.json": 2}
@@ -286,12 +145,12 @@ class Run:
                 else:
                     path.unlink()
             self._emptied = True
-        _write_json(directory / "config.json", config.to_json(self.config))
+        write_json(directory / "config.json", config.to_json(self.config))
         (directory / "samples").mkdir(exist_ok=True)
         if plan.source is not None:
-            _continue_records(plan.source, directory, plan.step)
+            continue_records(plan.source, directory, plan.step)
             self._resume_clock(plan.source)
-        _write_json(
+        write_json(
             directory / "environment.json",
             {
                 "backend": self._backend,
@@ -488,7 +347,7 @@ class Run:
         self._bar.close()
         self._flush()
         directory = self.directory
-        _write_overviews(directory)
+        write_overviews(directory)
         try:
             self._write_result(finished=True)
         except OSError as error:
@@ -541,7 +400,7 @@ class Run:
         return self._timed_images / self._seconds if self._seconds > 0 else None
 
     def _write_result(self, finished: bool) -> None:
-        _write_json(
+        write_json(
             self.directory / "result.json",
             {
                 "step": self.step,
@@ -573,100 +432,6 @@ class Run:
         self._bar.refresh()
 
 
-# ------------------------------------------------------------------ records
-
-
-def read_metrics(
-    directory: Path, end: int | None = None
-) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
-    """A run's metrics: steps (S,), and each metric's values (S,).
-
-    Steps from `end` on are left out, and whatever follows the first line that is no record, such as
-    one that a kill cut short.
-    """
-    rows = [json.loads(line) for line in _metric_lines(directory / "metrics.jsonl", end)]
-    steps = np.array([row["step"] for row in rows], np.int64)
-    return steps, {name: np.array([row[name] for row in rows], np.float64) for name in METRICS}
-
-
-def _metric_lines(path: Path, end: int | None) -> list[str]:
-    if not path.exists():
-        return []
-    lines: list[str] = []
-    last = -1
-    for line in checkpoint.read_regular(path).decode("ascii", errors="replace").split("\n"):
-        step = _step_of(line)
-        if step is None or step <= last or (end is not None and step >= end):
-            break
-        lines.append(line)
-        last = step
-    return lines
-
-
-def _step_of(line: str) -> int | None:
-    """The step of a line of metrics.jsonl; None if it is no record of one."""
-    try:
-        row = json.loads(line) if line.isascii() else {}
-        step, numbers = row["step"], all(config.is_number(row[name]) for name in METRICS)
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
-    return step if numbers and type(step) is int and step < 2**63 else None
-
-
-def _continue_records(source: Path, directory: Path, step: int) -> None:
-    """Keep the metrics below a checkpoint's step and the pictures up to it, drop the later ones."""
-    lines = _metric_lines(source / "metrics.jsonl", step)
-    content = "".join(line + "\n" for line in lines)
-    checkpoint.write_atomically(directory / "metrics.jsonl", content.encode("ascii"))
-    for shown, path in _sample_files(source).items():
-        kept = shown <= step
-        target = directory / "samples" / path.name
-        if kept and not _same(path, target):
-            shutil.copyfile(path, target)
-        elif not kept and _same(path, target):
-            path.unlink()
-
-
-def _write_overviews(directory: Path) -> None:
-    """samples.gif and losses.png, from a run's pictures and metrics."""
-    try:
-        frames = [images.read_png(path) for path in _sample_files(directory).values()]
-        if frames:
-            images.save_gif(directory / "samples.gif", frames, seconds=0.5 * len(frames))
-        steps, losses = read_metrics(directory)
-        images.plot_losses(directory / "losses.png", steps, losses)
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's errors of broken files
-        print(f"warning: samples.gif or losses.png could not be written: {error}", flush=True)
-
-
-def _complete(planned: Plan) -> None:
-    """Write what a run lacks that ended between its last checkpoint and its last file."""
-    directory, step = planned.directory, planned.step
-    if planned.source is None or not _same(planned.source, directory):
-        return
-    result = {"step": step, "seconds": 0.0, "images_per_second": None, "watch": Watch().verdict()}
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        result |= checkpoint.read_json(directory / "result.json")  # of this step or an earlier one
-        if result["finished"] and result["step"] == step:
-            return
-    try:
-        with FileLock(directory / ".lock", timeout=0):
-            _write_overviews(directory)
-            _write_json(directory / "result.json", result | {"step": step, "finished": True})
-    except Timeout:  # a process that is writing them itself
-        raise UserError(f"Another process is training in {directory}.") from None
-    except OSError:
-        pass  # a folder that cannot be written is as finished
-
-
-def _sample_files(directory: Path) -> dict[int, Path]:
-    """A run's sample grids by the number of updates before them, in order."""
-    paths = {
-        path.stem.removeprefix("step-"): path for path in (directory / "samples").glob("*.png")
-    }
-    return {int(step): paths[step] for step in sorted(filter(str.isdecimal, paths), key=int)}
-
-
 @contextlib.contextmanager
 def _without_torch() -> Iterator[None]:
     """Keep tensorboardX from importing torch, which it does for tensors that it never sees here."""
@@ -678,39 +443,6 @@ def _without_torch() -> Iterator[None]:
         yield
     finally:
         del sys.modules["torch"]
-
-
-def _write_json(path: Path, value: Any) -> None:
-    checkpoint.write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
-
-
-def _versions(packages: tuple[str, ...]) -> dict[str, str]:
-    versions = {}
-    for name in ("numpy", *packages):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
-
-
-def processor() -> str:
-    """The processor's name in words."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def git_commit() -> str | None:
-    """The commit of this code, `+` appended if files differ from it; None outside a clone."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40"]
-    try:
-        output = subprocess.run(
-            [*command, "--dirty=+", "--exclude=*"], capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return output.stdout.strip() or None
 
 
 def _relative(path: Path) -> Path:
@@ -756,6 +488,26 @@ def main(backend: str, train: Callable[[Run, batches.Dataset], None]) -> None:
         _say_stopped(run)
         sys.stdout.flush()
         raise SystemExit(128 + signals.received) from None
+
+
+def _complete(planned: Plan) -> None:
+    """Write what a run lacks that ended between its last checkpoint and its last file."""
+    directory, step = planned.directory, planned.step
+    if planned.source is None or not same_path(planned.source, directory):
+        return
+    result = {"step": step, "seconds": 0.0, "images_per_second": None, "watch": Watch().verdict()}
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        result |= checkpoint.read_json(directory / "result.json")  # of this step or an earlier one
+        if result["finished"] and result["step"] == step:
+            return
+    try:
+        with FileLock(directory / ".lock", timeout=0):
+            write_overviews(directory)
+            write_json(directory / "result.json", result | {"step": step, "finished": True})
+    except Timeout:  # a process that is writing them itself
+        raise UserError(f"Another process is training in {directory}.") from None
+    except OSError:
+        pass  # a folder that cannot be written is as finished
 
 
 def _out_of_memory(error: BaseException) -> bool:

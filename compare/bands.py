@@ -28,7 +28,8 @@ from common import config
 from common.checkpoint import FILE_NAME as CHECKPOINT
 from common.checkpoint import write_atomically
 from common.config import Config, UserError
-from common.run import git_commit, processor, read_metrics
+from common.environment import git_commit, processor
+from common.outputs import read_metrics
 from compare import engines, evaluate, training
 from compare.engines import Engine
 from compare.evaluate import COUNT, EXTRACTOR_SHA256, MEASURES, SAMPLE_SEED, Judge

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from common import architecture, checkpoint, config
 from common.config import Config, Device, Precision, UserError
 from common.datasets import ensure_mnist
-from common.run import git_commit, processor
+from common.environment import git_commit, processor
 from compare import engines, limits
 from compare.engines import Engine
 from compare.timing import Timed, quartiles

@@ -44,7 +44,7 @@ from common import architecture, checkpoint, config
 from common.checkpoint import Arrays
 from common.config import Config, UserError
 from common.datasets import ensure_mnist
-from common.run import git_commit, processor
+from common.environment import git_commit, processor
 from compare import engines
 from compare.engines import Engine, Worker
 from compare.probe import ANCHOR_STEPS

@@ -23,7 +23,7 @@ from PIL import Image
 from common import checkpoint, config, images
 from common.checkpoint import write_atomically
 from common.config import Config, UserError
-from common.run import METRICS, read_metrics
+from common.outputs import METRICS, read_metrics
 from compare import evaluate
 from compare.engines import ENGINES
 

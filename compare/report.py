@@ -32,7 +32,8 @@ import tyro
 from common import batches, checkpoint, config, datasets
 from common.checkpoint import CheckpointError, write_atomically
 from common.config import UserError
-from common.run import SHOWN_IMAGES, git_commit
+from common.environment import git_commit
+from common.run import SHOWN_IMAGES
 from compare import certificate, evaluate, forward, records
 from compare.engines import ROOT
 from compare.parity import TITLES, worst_of_rungs

@@ -23,7 +23,7 @@ from common import config
 from common.checkpoint import FILE_NAME as CHECKPOINT
 from common.config import Config, UserError
 from common.datasets import ensure_mnist
-from common.run import processor
+from common.environment import processor
 from compare import bands, engines, progress, records, report, training
 from compare.engines import Engine
 from compare.evaluate import Judge

@@ -7,7 +7,7 @@ from pathlib import Path
 from common import checkpoint, config
 from common.checkpoint import FILE_NAME as CHECKPOINT
 from common.config import Config, UserError
-from common.run import run_name
+from common.plan import run_name
 from compare.engines import Engine
 from compare.records import read_json
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from common import batches
 from common.config import Config, total_steps
+from common.outputs import METRICS
 from common.recipes import Now
-from common.run import METRICS
 from keras_impl import load_engine
 from keras_impl.step import train_step
 

@@ -16,7 +16,7 @@ from typing import Any
 from common import config
 from common.checkpoint import write_atomically
 from common.datasets import ensure_mnist
-from common.run import git_commit, processor
+from common.environment import git_commit, processor
 from compare import engines
 from compare.torture.row import table
 

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from common import checkpoint, config, datasets
-from common import run as runs
 from common.config import TrainArguments, UserError
+from common.outputs import read_metrics
+from common.plan import Plan, plan
+from common.run import Run
 from compare import certificate, evaluate, records, report
 from compare.torture.cases import KINDS, SETTINGS, STEP, TEXTS, Case, good_run, put
 
@@ -38,11 +40,11 @@ def refused(path: Path) -> str | None:
     return None
 
 
-def resume(path: Path, *argv: str) -> runs.Plan:
+def resume(path: Path, *argv: str) -> Plan:
     """What `--resume path` would train."""
     line = ["--resume", str(path), *argv]
     arguments, given = config.parse(TrainArguments, line, prog="train", description="")
-    return runs.plan(arguments, given, "pytorch")
+    return plan(arguments, given, "pytorch")
 
 
 def read(run: Path) -> str | None:
@@ -69,11 +71,11 @@ def go_on(run: Path) -> str | None:
     """Resume a run to its end with a training that moves one array: what was wrong, or None."""
     saved = checkpoint.load(run / checkpoint.FILE_NAME).arrays
     try:
-        plan = resume(run)
+        planned = resume(run)
         for name, array in saved.items():
-            if plan.arrays[name].tobytes() != array.tobytes():
+            if planned.arrays[name].tobytes() != array.tobytes():
                 return f"{name} is not the file's"
-        training = runs.Run(plan, "pytorch", _Signals())  # type: ignore[arg-type]
+        training = Run(planned, "pytorch", _Signals())  # type: ignore[arg-type]
         data = datasets.ArrayDataset(np.zeros((8, 28, 28, 1), np.uint8))
         with contextlib.redirect_stdout(io.StringIO()), training.open("a processor", 1, ()):
             for chunk in training.chunks(data, 2, False):
@@ -88,7 +90,7 @@ def go_on(run: Path) -> str | None:
     found = checkpoint.load(run / checkpoint.FILE_NAME)
     if found.step != 4 or found.config != SETTINGS:
         return f"it ended at step {found.step}"
-    steps = runs.read_metrics(run)[0].tolist()
+    steps = read_metrics(run)[0].tolist()
     if steps[-2:] != [2, 3] or steps != sorted(set(steps)):
         return f"its metrics have the steps {steps}"
     result = json.loads((run / "result.json").read_text(), parse_constant=_no_number)

@@ -18,7 +18,8 @@ import numpy as np
 
 from common import run as runs
 from common.batches import Dataset
-from common.run import METRICS, SHOWN_IMAGES
+from common.outputs import METRICS
+from common.run import SHOWN_IMAGES
 from compare.engines import Engine
 
 PLAIN = Engine("plain", "compare.torture.plain", ())

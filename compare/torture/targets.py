@@ -24,6 +24,8 @@ import numpy as np
 from common import architecture, checkpoint, config, datasets, images
 from common import run as runs
 from common.config import Config, UserError
+from common.outputs import metric_lines, read_metrics
+from common.plan import Plan
 from compare import evaluate, records, report
 from compare.torture.cases import tiny_architecture
 from compare.torture.mutations import Mutate, mutated_checkpoint, mutated_json, mutated_lines
@@ -265,7 +267,7 @@ class Configs(Target):
 
 
 class Metrics(Target):
-    """common.run.read_metrics, whole and up to a step, and what a resume keeps of the file."""
+    """common.outputs.read_metrics, whole and up to a step, and what a resume keeps of the file."""
 
     mutate = staticmethod(mutated_lines)
 
@@ -277,12 +279,12 @@ class Metrics(Target):
     def one(self, data: bytes) -> bool:
         (self.folder / "metrics.jsonl").write_bytes(data)
         for end in (None, 2):
-            steps, metrics = runs.read_metrics(self.folder, end)
+            steps, metrics = read_metrics(self.folder, end)
             require(steps.dtype == np.int64 and bool((np.diff(steps) > 0).all()), "steps")
             require(end is None or not len(steps) or steps[-1] < 2, "steps after the end")
             for values in metrics.values():
                 require(values.dtype == np.float64 and values.shape == steps.shape, "values")
-        kept = "".join(line + "\n" for line in runs._metric_lines(self.folder / "metrics.jsonl", 2))
+        kept = "".join(line + "\n" for line in metric_lines(self.folder / "metrics.jsonl", 2))
         require(data.startswith(kept.encode("ascii").rstrip(b"\n")), "another line")
         return len(steps) > 0
 
@@ -342,7 +344,7 @@ class RunFiles(Target):
         ]
         for name, value in zip(self.names, self.good, strict=True):
             (self.run / name).write_text(json.dumps(value))
-        self.plan = runs.Plan(GOOD, self.run, arrays, 0, self.run)
+        self.plan = Plan(GOOD, self.run, arrays, 0, self.run)
 
     def seeds(self) -> list[bytes]:
         return [bytes([i]) + json.dumps(value).encode() for i, value in enumerate(self.good)]

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from common import batches, checkpoint, config, recipes
-from common.config import Config, UserError
+from common.config import Config, TrainArguments, UserError
+from common.plan import plan
 from common.sampling import PRETRAINED
 
 TUNED = config.of_recipe(Config(recipe="tuned"))
@@ -114,25 +115,19 @@ def test_weights_alone_are_drawn_from_and_not_resumed(tmp_path) -> None:
     np.testing.assert_array_equal(read.arrays[name], arrays[name])  # vectors stay float32
     assert path.stat().st_size < 16_000_000
 
-    from common import run
-    from common.config import TrainArguments
-
     with pytest.raises(UserError, match="without an optimizer's state"):
-        run.plan(TrainArguments(resume=str(path)), {"resume"}, "pytorch")
+        plan(TrainArguments(resume=str(path)), {"resume"}, "pytorch")
 
 
 def test_a_tuned_run_is_resumed_to_its_own_end_only(tmp_path) -> None:
-    from common import run
-    from common.config import TrainArguments
-
     path = tmp_path / "run" / checkpoint.FILE_NAME
     checkpoint.save(path, checkpoint.initial(TUNED), TUNED, "pytorch", {})
     (path.parent / "config.json").write_text("{}")
     with pytest.raises(UserError, match="--steps cannot be given with --resume: by recipe tuned"):
-        run.plan(TrainArguments(resume=str(path.parent), steps=9), {"resume", "steps"}, "pytorch")
-    planned = run.plan(TrainArguments(resume=str(path.parent)), {"resume"}, "pytorch")
+        plan(TrainArguments(resume=str(path.parent), steps=9), {"resume", "steps"}, "pytorch")
+    planned = plan(TrainArguments(resume=str(path.parent)), {"resume"}, "pytorch")
     assert planned.config == TUNED
-    fresh = run.plan(TrainArguments(recipe="tuned", seed=3), {"recipe", "seed"}, "keras")
+    fresh = plan(TrainArguments(recipe="tuned", seed=3), {"recipe", "seed"}, "keras")
     assert str(fresh.directory) == "runs/keras-tuned-mnist-seed3"
     assert fresh.config == dataclasses.replace(TUNED, seed=3)
 

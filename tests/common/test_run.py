@@ -21,7 +21,9 @@ import pytest
 from common import batches, checkpoint, config, datasets, images
 from common import run as runs
 from common.config import TrainArguments, UserError
-from common.run import Run, plan, read_metrics
+from common.outputs import read_metrics
+from common.plan import Plan, plan
+from common.run import Run
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -102,7 +104,7 @@ def main(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 Main = Callable[..., int]
 
 
-def asked(*argv: str) -> runs.Plan:
+def asked(*argv: str) -> Plan:
     """The plan of a command line."""
     arguments, given = config.parse(TrainArguments, argv, prog="train", description="")
     return plan(arguments, given, "pytorch")

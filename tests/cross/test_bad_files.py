@@ -22,7 +22,7 @@ import pytest
 
 from common import architecture, checkpoint, config, datasets, images
 from common.config import Config, UserError
-from common.run import read_metrics
+from common.outputs import read_metrics
 from compare import evaluate, records, report, training
 from compare.torture import broken, broken_runs, cases, files, sound, targets
 from compare.torture.cases import SETTINGS, good_run, put

@@ -190,7 +190,7 @@ def test_a_limit_has_one_sentence_in_a_command() -> None:
 
 def test_the_data_folder_is_not_put_into_a_run(tmp_path: Path) -> None:
     from common.config import TrainArguments
-    from common.run import plan
+    from common.plan import plan
 
     for data in (tmp_path / "x", tmp_path / "x" / "data"):
         with pytest.raises(UserError, match="contains the data folder"):

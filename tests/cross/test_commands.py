@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from common import checkpoint
-from common.run import read_metrics
+from common.outputs import read_metrics
 
 BACKENDS = ("pytorch", "tensorflow", "keras")
 OTHERS = [(a, b) for a in BACKENDS for b in BACKENDS if a != b]

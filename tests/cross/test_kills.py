@@ -16,6 +16,7 @@ import pytest
 from common import checkpoint, run
 from common.config import Config
 from common.early import NOTHING_SAVED
+from common.plan import Plan, check_directory
 from compare.engines import ENGINES, ROOT
 from compare.torture import kills, signals
 from compare.torture.signals import Shot
@@ -162,9 +163,9 @@ def test_a_run_that_is_killed_while_it_replaces_another_can_be_begun_again(
 
     monkeypatch.setattr(Path, "unlink", counted(Path.unlink))
     monkeypatch.setattr(run.shutil, "rmtree", counted(shutil.rmtree))
-    monkeypatch.setattr(run, "_write_json", counted(run._write_json))
+    monkeypatch.setattr(run, "write_json", counted(run.write_json))
     settings = Config(steps=1, batch_size=2)
-    planned = run.Plan(settings, folder, checkpoint.initial(settings), 0, overwrite=True)
+    planned = Plan(settings, folder, checkpoint.initial(settings), 0, overwrite=True)
     handlers = [signal.getsignal(number) for number in signals.SIGNALS]
     try:
         begun = run.Run(planned, "pytorch", run.Signals())
@@ -175,14 +176,14 @@ def test_a_run_that_is_killed_while_it_replaces_another_can_be_begun_again(
         for number, handler in zip(signals.SIGNALS, handlers, strict=True):
             signal.signal(number, handler)
     monkeypatch.undo()
-    run._check_directory(folder, True)
+    check_directory(folder, True)
     assert not (folder / CHECKPOINT).exists() or names <= {p.name for p in folder.rglob("*")}
 
 
 def test_a_run_that_was_killed_as_it_began_is_no_obstacle(tmp_path: Path) -> None:
     for name in (".lock", ".config.json.tmp"):
         (tmp_path / name).touch()
-    run._check_directory(tmp_path, False)
+    check_directory(tmp_path, False)
 
 
 @pytest.mark.parametrize("result", [None, {"step": 0, "finished": False, "seconds": 2.0}])
@@ -194,7 +195,7 @@ def test_a_kill_after_the_last_checkpoint_loses_no_summary(
     if result is not None:  # of the checkpoint before
         (folder / "result.json").write_text(json.dumps(result))
     saved = checkpoint.load(folder / CHECKPOINT)
-    run._complete(run.Plan(saved.config, folder, saved.arrays, saved.step, folder))
+    run._complete(Plan(saved.config, folder, saved.arrays, saved.step, folder))
     written = json.loads((folder / "result.json").read_text())
     assert (written["step"], written["finished"]) == (1, True)
     assert written["seconds"] == (0.0 if result is None else 2.0)

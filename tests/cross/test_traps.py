@@ -38,9 +38,9 @@ from torch.nn import functional as F
 
 from common import architecture, batches, checkpoint
 from common.config import Config
+from common.environment import processor
 from common.initializers import initial_parameters
 from common.quiet import quiet
-from common.run import processor
 from keras_impl import load_engine
 
 ENGINE = os.environ["KERAS_BACKEND"]  # tensorflow, but in the processes of other engines' entries

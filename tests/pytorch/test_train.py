@@ -14,7 +14,7 @@ import torchvision
 from PIL import Image
 
 from common import checkpoint, datasets
-from common.run import read_metrics
+from common.outputs import read_metrics
 
 TRAIN = "pytorch_impl.train"
 

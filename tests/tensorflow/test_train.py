@@ -14,7 +14,7 @@ import pytest
 from common import checkpoint
 from common import run as runs
 from common.batches import Dataset
-from common.run import read_metrics
+from common.outputs import read_metrics
 
 TRAIN = "tensorflow_impl.train"
 

@@ -1,0 +1,149 @@
+"""What a command line asks for: whether a run may begin, from which state, in which directory."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from pathlib import Path
+
+from common import checkpoint, config
+from common.config import Config, TrainArguments, UserError, total_steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A run that may begin: checked, with nothing created yet."""
+
+    config: Config
+    directory: Path
+    arrays: checkpoint.Arrays  # the state to start from
+    step: int  # updates it has done
+    source: Path | None = None  # the run directory whose records the run goes on with
+    overwrite: bool = False
+    read: Path | None = None  # the checkpoint file that the state is of
+    stamp: tuple[int, int] | None = None  # of that file, see _stamp
+
+
+def plan(arguments: TrainArguments, given: set[str], backend: str) -> Plan:
+    """What to train and where, or UserError. Reads the checkpoint; writes nothing."""
+    if arguments.resume is not None:
+        return _plan_resume(arguments, given)
+    chosen = config.of_recipe(Config(**config.to_json(arguments)), given)
+    config.check(chosen)
+    default = f"runs/{run_name(backend, chosen)}"
+    directory = Path(arguments.out or default)
+    check_directory(directory, arguments.overwrite)
+    _check_apart(directory, chosen)
+    return Plan(chosen, directory, checkpoint.initial(chosen), 0, overwrite=arguments.overwrite)
+
+
+def run_name(engine: str, settings: Config) -> str:
+    """A run directory's default name: pytorch-mnist-seed0; pytorch-tuned-mnist-seed0."""
+    recipe = "" if settings.recipe == Config.recipe else f"-{settings.recipe}"
+    return f"{engine}{recipe}-{settings.dataset}-seed{settings.seed}"
+
+
+def _plan_resume(arguments: TrainArguments, given: set[str]) -> Plan:
+    file = checkpoint.find(Path(str(arguments.resume)))
+    stamp = stamp_of(file)  # before reading: a later save is then seen as one
+    saved = checkpoint.load(file)
+    if saved.weights_only:
+        raise UserError(
+            f"{file} holds weights without an optimizer's state, to draw samples with; --resume "
+            "takes a run directory or a checkpoint that training wrote."
+        )
+    may_change = config.resume_may_change(saved.config)
+    for name in sorted(given & {f.name for f in dataclasses.fields(Config)} - may_change):
+        allowed = ", ".join(config.flag(n) for n in sorted(may_change))
+        if name in config.LENGTH:
+            raise UserError(
+                f"{config.flag(name)} cannot be given with --resume: by recipe "
+                f"{saved.config.recipe} the learning rate falls to 0 at step "
+                f"{total_steps(saved.config)}; only {allowed} may change."
+            )
+        raise UserError(
+            f"{config.flag(name)} cannot be given with --resume: the checkpoint was trained with "
+            f"{config.flag(name)} {getattr(saved.config, name)}; only {allowed} may change."
+        )
+    changes = {name: getattr(arguments, name) for name in given & may_change}
+    if "epochs" in given and "steps" not in given:
+        changes["steps"] = None
+    chosen = dataclasses.replace(saved.config, **changes)
+    config.check(chosen)
+    if total_steps(chosen) < saved.step:
+        raise UserError(
+            f"{file} is at step {saved.step} already, past the {total_steps(chosen)} steps asked "
+            "for; raise --steps or --epochs."
+        )
+    source = file.parent if (file.parent / "config.json").exists() else None
+    if arguments.out is not None and not same_path(Path(arguments.out), file.parent):
+        directory = Path(arguments.out)
+        if _real(file).is_relative_to(_real(directory)):
+            raise UserError(
+                f"--out {directory} contains the checkpoint to continue; choose another."
+            )
+        check_directory(directory, arguments.overwrite)
+        _check_apart(directory, chosen)
+    elif source is None:
+        raise UserError(f"{file} lies in no run directory; say with --out where to continue it.")
+    elif arguments.overwrite:
+        raise UserError(
+            "--overwrite would delete the run that --resume continues; give one of them."
+        )
+    else:
+        directory = source
+    return Plan(
+        chosen, directory, saved.arrays, saved.step, source, arguments.overwrite, file, stamp
+    )
+
+
+def stamp_of(path: Path | None) -> tuple[int, int] | None:
+    """What another save of a file changes: the file itself, by number, and its time."""
+    with contextlib.suppress(OSError, ValueError):
+        if path is not None:
+            status = path.stat()
+            return status.st_ino, status.st_mtime_ns
+    return None
+
+
+def same_path(a: Path, b: Path) -> bool:
+    """Do two paths lead to the same place?"""
+    return _real(a) == _real(b)
+
+
+def _real(path: Path) -> Path:
+    """The path without links; of links that go round, as far as it goes."""
+    return Path(os.path.realpath(path))
+
+
+def check_directory(directory: Path, overwrite: bool) -> None:
+    """Raise UserError unless a new run may be written there."""
+    if os.path.lexists(directory) and not directory.is_dir():  # a link that leads nowhere, too
+        raise UserError(f"--out {directory} is a file; a run needs a directory of its own.")
+    try:
+        names = {path.name for path in directory.iterdir()}
+    except FileNotFoundError:
+        config.check_place("out", directory, folder=True)
+        return
+    except OSError as error:
+        raise UserError(
+            f"--out {directory} cannot be a run directory ({error.strerror}); choose another."
+        ) from None
+    if not names - {".lock", ".config.json.tmp"}:  # a run that was killed as it began
+        return
+    if "config.json" not in names:
+        raise UserError(f"--out {directory} is not empty and no run directory; choose another.")
+    if not overwrite:
+        raise UserError(
+            f"{directory} holds a run already; continue it with --resume {directory}, delete it "
+            "with --overwrite, or choose another --out."
+        )
+
+
+def _check_apart(directory: Path, settings: Config) -> None:
+    """Raise UserError if a new run would contain the data folder, which --overwrite deletes."""
+    if _real(Path(settings.data_dir)).is_relative_to(_real(directory)):
+        raise UserError(
+            f"--out {directory} contains the data folder {settings.data_dir}; choose another."
+        )
