@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from compare.torture.row import Say
 FRAMEWORKS = ("torch", "tensorflow", "keras", "jax")
 SECONDS = 120  # for an answer; a hang is lost
 EVERY = 10  # seconds between two lines of progress
+
+Mistake = tuple[str, list[str]]  # a command or module, and its arguments
 
 
 def listing(folder: Path) -> dict[str, Any]:
@@ -75,17 +78,24 @@ def process(
     return fault(done.returncode, out, err, listing(folder) != before)
 
 
-def by_hand(
-    lines: list[tuple[str, list[str]]], folder: Path, blocker: Path, say: Say, part: str
+def losses(
+    lines: Sequence[Mistake], answer: Callable[[str, list[str]], str | None], what: str, say: Say
 ) -> list[str]:
-    """Mistakes by processes, [(module, arguments)]; what is lost."""
+    """Make mistakes one after the other; what is wrong with the answers, with the command."""
     lost, said = [], time.monotonic()
-    for index, (module, argv) in enumerate(lines):
-        found = process(module, argv, folder, [blocker])
+    for index, (command, argv) in enumerate(lines):
+        found = answer(command, argv)
         if found is not None:
-            lost.append(f"{module} {shlex.join(argv)[:200]}: {found}")
-            say(f"{part}: LOST {lost[-1]}")
+            lost.append(f"{command} {shlex.join(argv)[:200]}: {found}")
+            say(f"{what}: LOST {lost[-1]}")
         if time.monotonic() - said > EVERY:
             said = time.monotonic()
-            say(f"{part}: by processes, {index + 1} of {len(lines)}")
+            say(f"{what}: {index + 1:,} of {len(lines):,}")
     return lost
+
+
+def by_processes(
+    lines: Sequence[Mistake], folder: Path, blocker: Path, what: str, say: Say
+) -> list[str]:
+    """losses() of modules, called from `folder`; `blocker` is what forbid_frameworks made."""
+    return losses(lines, lambda name, argv: process(name, argv, folder, [blocker]), what, say)

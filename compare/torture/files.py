@@ -21,7 +21,7 @@ from common import checkpoint, config
 from common.config import Config
 from compare.engines import ROOT, Engine
 from compare.torture import cases
-from compare.torture.answers import by_hand, forbid_frameworks
+from compare.torture.answers import by_processes, forbid_frameworks
 from compare.torture.fuzz import COUNTS
 from compare.torture.row import Row, Say
 
@@ -136,7 +136,7 @@ def as_a_user(work: Path, say: Say) -> Row:
             ]
             lines.append((f"{backend}.convert", [name, f"new.{ending}"]))
         lines += [("compare.evaluate", [name]), ("compare.pretrained", [name, "--out", "new"])]
-    lost = by_hand(lines, folder, blocker, say, "files")
+    lost = by_processes(lines, folder, blocker, "files: by processes", say)
     what = "broken runs given to train, sample, convert, evaluate"
     return Row("files", what, len(lines), len(lines) - len(lost), "real sizes, by processes")
 

@@ -18,7 +18,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,16 @@ from common import run as runs
 from common.config import TrainArguments
 from compare.engines import ROOT, Engine
 from compare.torture import wrong
-from compare.torture.answers import FRAMEWORKS, by_hand, fault, forbid_frameworks, listing, process
+from compare.torture.answers import (
+    FRAMEWORKS,
+    Mistake,
+    by_processes,
+    fault,
+    forbid_frameworks,
+    listing,
+    losses,
+    process,
+)
 from compare.torture.cases import furnish, tiny_architecture
 from compare.torture.row import Row, Say
 
@@ -111,7 +119,7 @@ def needed(name: str) -> list[str]:
     }.get(name, [])
 
 
-def mistakes(known: dict[str, Command]) -> list[tuple[str, list[str]]]:
+def mistakes(known: dict[str, Command]) -> list[Mistake]:
     """(command, arguments): one wrong value each."""
     found = [
         (name, [*needed(name), *argv])
@@ -122,7 +130,7 @@ def mistakes(known: dict[str, Command]) -> list[tuple[str, list[str]]]:
     return [(name, list(argv)) for name, argv in dict.fromkeys((n, tuple(a)) for n, a in found)]
 
 
-def combinations() -> list[tuple[str, list[str]]]:
+def combinations() -> list[Mistake]:
     """(command, arguments) that contradict each other, the files, or the command."""
     lines = [
         (name, shlex.split(line)) for name, all_ in wrong.COMBINATIONS.items() for line in all_
@@ -175,20 +183,14 @@ def tiny_networks() -> Iterator[None]:
         yield
 
 
-def many(
-    what: str, lines: list[tuple[str, list[str]]], known: dict[str, Command], folder: Path, say: Say
-) -> Row:
+def many(what: str, lines: list[Mistake], known: dict[str, Command], folder: Path, say: Say) -> Row:
     """Make mistakes in this process, one after the other."""
-    lost, said = [], time.monotonic()
+
+    def answer(name: str, argv: list[str]) -> str | None:
+        return in_process(name, known[name], argv, folder)
+
     with tiny_networks():
-        for index, (name, argv) in enumerate(lines):
-            found = in_process(name, known[name], argv, folder)
-            if found is not None:
-                lost.append(f"{name} {shlex.join(argv)[:200]}: {found}")
-                say(f"values: LOST {lost[-1]}")
-            if time.monotonic() - said > EVERY:
-                said = time.monotonic()
-                say(f"values: {what}, {index + 1:,} of {len(lines):,}")
+        lost = losses(lines, answer, f"values: {what}", say)
     say(f"values: {what}: {len(lines):,} tried, {len(lost)} lost")
     commands_ = len({name for name, _ in lines})
     return Row("values", what, len(lines), len(lines) - len(lost), f"{commands_} commands")
@@ -197,7 +199,7 @@ def many(
 # ------------------------------------------------------------------ as a user does it
 
 
-def spread(lines: list[tuple[str, list[str]]], known: dict[str, Command], each: int) -> list[Any]:
+def spread(lines: list[Mistake], known: dict[str, Command], each: int) -> list[Mistake]:
     """Of every module `each` mistakes that a process can be given, far apart in the list.
 
     Those that need the tiny networks, which only this process has, are left out.
@@ -252,7 +254,9 @@ def run(work: Path, chosen: list[Engine], data_dir: str, say: Say) -> list[Row]:
         many("flags and files that cannot go together", impossible, known, folder, say),
     ]
     lines = spread(wrong_values, known, 8) + spread(impossible, known, 4)
-    lost = by_hand(lines, folder, forbid_frameworks(work / "blocker"), say, "values")
+    lost = by_processes(
+        lines, folder, forbid_frameworks(work / "blocker"), "values: by processes", say
+    )
     modules = len({module for module, _ in lines})
     what = "the same by `python -m`, no framework to be imported"
     rows.append(Row("values", what, len(lines), len(lines) - len(lost), f"{modules} modules"))

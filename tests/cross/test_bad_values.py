@@ -57,7 +57,7 @@ def test_as_a_user_makes_a_mistake(tmp_path: Path, folder: Path) -> None:
         ("compare.parity", ["--out", "file/x"]),
         ("common.datasets", ["--hel"]),
     ]
-    assert answers.by_hand(lines, folder, blocker, SAID.append, "values") == []
+    assert answers.by_processes(lines, folder, blocker, "values", SAID.append) == []
 
 
 def test_every_flag_of_every_command_gets_wrong_values(known: dict[str, Command]) -> None:
