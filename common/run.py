@@ -132,6 +132,10 @@ class Run:
                 f"Another process has trained in {directory} since its checkpoint of step "
                 f"{plan.step} was read; give the command again."
             )
+        current = directory / checkpoint.FILE_NAME
+        if in_place and plan.read is not None and not same_path(plan.read, current):
+            # An older copy: the run is at its step from here on, before later metrics are cut.
+            checkpoint.write_atomically(current, checkpoint.read_regular(plan.read))
         if not in_place:
             check_directory(directory, plan.overwrite)  # again, now that nobody else can
             # A kill meanwhile leaves no half of an old run that could be continued, and a folder

@@ -278,6 +278,19 @@ def test_a_resume_never_deletes_the_directory_around_what_it_continues(main: Mai
     refusal("--resume=x/y", "--steps=4", "--out=x", "--overwrite")
 
 
+def test_a_resume_from_an_older_copy_that_dies_at_once_leaves_a_whole_run(main: Main) -> None:
+    def die(run: Run, chunk: batches.Chunk) -> None:
+        raise MemoryError
+
+    assert main(*FLAGS, "--steps=3", "--out=x") == 0
+    shutil.copy("x/checkpoint.safetensors", "x/older.safetensors")
+    assert main("--resume=x", "--steps=6") == 0
+    assert main("--resume=x/older.safetensors", "--steps=6", train=Fake(die)) == 2
+    assert steps_of("x") == list(range(asked("--resume=x", "--steps=6").step))
+    assert main("--resume=x", "--steps=6") == 0
+    assert steps_of("x") == list(range(6))
+
+
 def test_a_resume_elsewhere_needs_a_free_place(main: Main) -> None:
     main(*FLAGS, "--steps=2", "--out=x")
     main(*FLAGS, "--steps=2", "--out=y")
