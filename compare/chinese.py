@@ -155,64 +155,16 @@ CELLS = {
     "one optimizer that owns both: `BothOptimizers` in `keras_impl/model.py`": "一个同时拥有两者的优化器：`keras_impl/model.py` 的 `BothOptimizers`",
     "a loop over the steps, read once: `train_chunk`": "逐步循环，一次读出：`train_chunk`",
     "`train_chunk`, or `fit` with one step an execution": "`train_chunk`，或者每次执行一步的 `fit`",
-    "system calls of a checkpoint write that failed: EIO": "写检查点时失败的系统调用：EIO",
-    "system calls that found the disk full: ENOSPC": "发现磁盘已满的系统调用：ENOSPC",
-    "writes cut short": "只完成一部分的写入",
-    "then the rest is taken, or the disk is full": "之后剩余部分写入成功，或者磁盘已满",
-    "system calls at which the process was killed": "进程被杀死时所在的系统调用",
-    "saves killed, then killed or failing again, then good": (
-        "保存时被杀死，再次被杀死或失败，然后成功"
-    ),
-    "saves traced: write, fsync, rename, fsync of the folder": (
-        "保存顺序的追踪：写入、fsync、改名、文件夹的 fsync"
-    ),
-    "every save above that was reported as done": "上面每一次报告为完成的保存",
-    "trainings on a full disk": "在写满的磁盘上训练",
-    "trainings on a disk that is or becomes read-only": "在只读或变为只读的磁盘上训练",
-    "trainings whose run or data folder was deleted": "运行目录或数据目录被删除的训练",
-    "SIGKILL during the first download of MNIST": "第一次下载 MNIST 时的 SIGKILL",
-    "the same before Python has read our first line: nothing changed": (
-        "同上，在 Python 读到本项目第一行之前：什么都没有改变"
-    ),
-    "checkpoint files, fuzzed": "检查点文件，模糊测试",
-    "IDX files, fuzzed": "IDX 文件，模糊测试",
-    "gzip files, fuzzed": "gzip 文件，模糊测试",
-    "pickles and wheels of MNIST, fuzzed": "MNIST 的 pickle 和 wheel，模糊测试",
-    "arrays of images, fuzzed": "图像数组，模糊测试",
-    "sample pictures, fuzzed": "样本图片，模糊测试",
-    "settings in JSON, fuzzed": "JSON 设置，模糊测试",
-    "metrics files, fuzzed": "指标文件，模糊测试",
-    "other files of a run directory, fuzzed": "运行目录的其他文件，模糊测试",
-    "broken checkpoints, by hand": "损坏的检查点，手工编写",
-    "broken files of a run directory, by hand": "运行目录中损坏的文件，手工编写",
-    "broken data files, by hand": "损坏的数据文件，手工编写",
-    "broken runs given to train, sample, convert, evaluate": (
-        "把损坏的运行交给 train、sample、convert、evaluate"
-    ),
-    "real sizes, by processes": "真实大小，用单独的进程",
-    "wrong values of flags": "参数的错误取值",
-    "flags and files that cannot go together": "不能同时使用的参数和文件",
-    "the same by `python -m`, no framework to be imported": (
-        "同上，用 `python -m`，不得导入任何框架"
-    ),
-    "devices that are not there, asked for": "要求使用不存在的设备",
-    "trainings started at once on an empty data folder": "在空的数据目录上同时开始的训练",
-    "resumes of a run that went on meanwhile": "续训一个其间又往前走了的运行",
-    "asked of a run while it trains: to resume it, to overwrite it, samples, a report, scores": (
-        "对正在训练的运行提出的要求：续训、覆盖、抽样、报告、评分"
-    ),
-    "loads of a checkpoint while it is saved anew": "检查点重新保存时的读取",
-    "resumes past the lock file of a killed training": "越过被杀死的训练留下的锁文件续训",
-    "runs of the fast tests on a busy machine": "在繁忙的机器上运行快速测试",
-    "batches too large for the memory: the size named, and a smaller one": (
-        "内存放不下的批次：说出其大小，以及更小的大小"
-    ),
-    "float32, bfloat16, tuned; compiled and not; one thread and two": (
-        "float32、bfloat16、tuned；编译与不编译；单线程与双线程"
-    ),
-    "float32, bfloat16, tuned; not compiled; one thread and two": (
-        "float32、bfloat16、tuned；不编译；单线程与双线程"
-    ),
+    "a checkpoint's save whose system calls fail, stop halfway or never return": "保存检查点时系统调用失败、只完成一半或再也不返回",
+    "disks that are full, read-only or gone": "写满、只读或消失的磁盘",
+    "SIGKILL at any moment": "任意时刻的 SIGKILL",
+    "SIGINT and SIGTERM in every phase": "每个阶段的 SIGINT 和 SIGTERM",
+    "broken files, fuzzed and by hand": "损坏的文件，模糊测试和手工编写",
+    "wrong flags, and flags that cannot go together": "错误的参数，以及不能同时使用的参数",
+    "processes that meet": "相遇的进程",
+    "batches too large for the memory": "内存放不下的批次",
+    "the same training twice, for the same bits": "同样的训练做两次，得到同样的比特",
+    "long trainings, for flat memory and open files": "长时间训练，内存和打开的文件数保持平稳",
     "published PyTorch loop": "教程的 PyTorch 循环",
     "TensorFlow tutorial's loop": "TensorFlow 教程的循环",
     "Keras `train_step` under `fit`": "Keras 的 `train_step` 加 `fit`",
@@ -396,47 +348,6 @@ TRAPS = {
 PATTERNS = {
     r"(\S+) and (\S+)": r"\1 与 \2",
     r"Keras `train_step` under `fit`, on (\w+)": r"Keras 的 `train_step` 加 `fit`，在 \1 上",
-    r"all (\d+) calls with the real state, (\d+) with a tiny one, (\d+) without an earlier file; "
-    r"once, for good": r"真实状态全部 \1 个调用，极小状态 \2 个，没有旧文件时 \3 个；一次性的和持续的",
-    r"all (\d+) calls with the real state, (\d+) with a tiny one, (\d+) without an earlier file; "
-    r"amid writes, too": r"真实状态全部 \1 个调用，极小状态 \2 个，没有旧文件时 \3 个；也在写入中途",
-    r"a tiny state: each of (\d+) calls with each fault of the next save": (
-        r"极小的状态：\1 个调用各配下一次保存的每种故障"
-    ),
-    r"(\S+); from the start, a resume, the middle on, for a while": (
-        r"\1；从一开始、续训时、从中途起、一段时间"
-    ),
-    r"(\S+); the same, and of the data": r"\1；同上，数据所在的磁盘也是",
-    r"(\S+); in the middle": r"\1；训练中途",
-    r"SIGKILL at random moments of a training: (\S+)": r"训练中随机时刻的 SIGKILL：\1",
-    r"SIGKILL of one run again and again: (\S+)": r"对同一运行一次又一次的 SIGKILL：\1",
-    r"(\d+) runs, (\d+) kills before a first checkpoint, (\d+) within a write": (
-        r"\1 次运行，\2 次在第一个检查点之前，\3 次在写入之中"
-    ),
-    r"(\d+) of them within a write": r"其中 \1 次在写入之中",
-    r"SIGINT and SIGTERM in every phase of a training: (\S+)": (
-        r"训练各阶段的 SIGINT 和 SIGTERM：\1"
-    ),
-    r"the slowest end took ([\d.]+) s": r"最慢的一次结束用了 \1 s",
-    r"([\d,]+) accepted and checked, (\d+) branches reached": r"\1 个被接受并核对，到达 \2 个分支",
-    r"(\d+) commands": r"\1 个命令",
-    r"(\d+) modules": r"\1 个模块",
-    r"train and sample of (.*)": r"\1 的 train 和 sample",
-    r"(\d+) of them fetched it; files verified; left over: nothing": (
-        r"其中 \1 个负责下载；文件已校验；没有遗留"
-    ),
-    r"two trainings in one directory at once: (\S+)": r"同一目录里同时开始的两个训练：\1",
-    r"(\d+) refused by the lock itself": r"\1 次由锁本身拒绝",
-    r"its (\d+) steps are those of an undisturbed run": r"它的 \1 步与未受干扰的运行相同",
-    r"(\d+) states of the run seen": r"见到该运行的 \1 个状态",
-    r"(\d+) passed in each": r"每次 \1 个通过",
-    r"the same training twice gives the same bits: (\S+)": r"同样的训练两次得到同样的比特：\1",
-    r"([\d,]+) steps with flat memory and open files: (\S+)": (
-        r"\1 步，内存和打开的文件数保持平稳：\2"
-    ),
-    r"(\S+) MiB and (\d+) open files to (\S+) MiB and (\d+) open files": (
-        r"从 \1 MiB、\2 个打开的文件到 \3 MiB、\4 个打开的文件"
-    ),
 }
 
 # The sentences below the tables, as patterns and what takes their place.

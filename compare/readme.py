@@ -1,4 +1,4 @@
-"""Fill the generated blocks of the READMEs and of docs/side-by-side.md: `make readme`.
+"""Fill the generated blocks of the READMEs and of pages in docs/: `make readme`.
 
 A block lies between `<!-- begin NAME -->` and `<!-- end NAME -->`. Code comes from the real files:
 `<!-- begin excerpt FILE NAME ... -->` to `<!-- end excerpt -->` shows functions, classes, methods
@@ -11,6 +11,7 @@ import ast
 import json
 import re
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from compare.torture import row as torture
 
 ROOT = Path(__file__).parent.parent
 BACKENDS = {"PyTorch": "pytorch_impl", "TensorFlow": "tensorflow_impl", "Keras": "keras_impl"}
-PAGES = ("README.md", "README.zh-CN.md", "docs/side-by-side.md")
+PAGES = ("README.md", "README.zh-CN.md", "docs/side-by-side.md", "docs/torture.md")
 BLOCK = re.compile(
     r"(?P<begin><!-- begin (?P<name>(?P<kind>[\w-]+)[^\n]*?) -->\n)"
     r".*?(?P<end><!-- end (?P=kind) -->)",
@@ -108,10 +109,10 @@ def quality_block(record: dict[str, Any]) -> str:
     return f"{bands.table(record)}\n\n{bands.summary(record)} Command: `{command(record)}`."
 
 
-def torture_block(record: dict[str, Any]) -> str:
+def torture_block(record: dict[str, Any], table: Callable[[dict[str, Any]], str]) -> str:
     """What was broken on purpose, how often, and how much of it was lost."""
     where = sorted({part["processor"] for part in record["parts"].values()})
-    return f"{torture.table(record)}\n\nMeasured on {', '.join(where)} with `{command(record)}`."
+    return f"{table(record)}\n\nMeasured on {', '.join(where)} with `{command(record)}`."
 
 
 def traps_block(record: dict[str, Any]) -> str:
@@ -146,7 +147,8 @@ BLOCKS = {
     "bench": lambda: bench_block(figures("bench")),
     "quality": lambda: quality_block(figures("quality")),
     "traps": lambda: traps_block(figures("traps")),
-    "torture": lambda: torture_block(figures("torture")),
+    "torture": lambda: torture_block(figures("torture"), torture.short_table),
+    "torture-rows": lambda: torture_block(figures("torture"), torture.table),
 }
 
 

@@ -18,21 +18,7 @@ from common.checkpoint import write_atomically
 from common.datasets import ensure_mnist
 from common.environment import git_commit, processor
 from compare import engines
-from compare.torture.row import table
-
-# Each is a module of this package with run(work, chosen, data_dir, say) -> rows.
-PARTS = (
-    "faults",
-    "disk",
-    "kills",
-    "signals",
-    "files",
-    "values",
-    "together",
-    "memory",
-    "repeats",
-    "steady",
-)
+from compare.torture.row import PARTS, table
 
 
 @dataclass(frozen=True)

@@ -48,13 +48,9 @@ class Tally:
 
     def note(self) -> str:
         """The figures in words."""
-        return "; ".join(
-            [
-                f"{self.runs} runs, {self.early} kills before a first checkpoint, {self.writes} "
-                "within a write",
-                *self.wrong[:3],
-            ]
-        )
+        runs = f"{self.runs} run{'s' * (self.runs != 1)}"
+        kills = f"{self.early} kills before a first checkpoint, {self.writes} within a write"
+        return "; ".join([f"{runs}, {kills}", *self.wrong[:3]])
 
 
 def lottery(
