@@ -81,6 +81,8 @@ def main(backend: str, exports: dict[str, Export], imports: dict[str, Import]) -
         print(f"{arguments.network} of {source} at step {saved.step} -> {target}")
     except UserError as error:
         config.fail(error)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     except OSError as error:
         config.fail(UserError(f"{arguments.target} cannot be written ({error.strerror or error})."))
 
