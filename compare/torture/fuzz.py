@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 SECONDS = 5  # for one input; a good file takes a millisecond
-RESIDENT = 1024  # MiB
+RESIDENT = 1024  # MiB that may be added
 ADDRESSES = 4 * 2**30  # bytes; to ask for more than is there is an error at once
 # Whose branches guide it: ours, and those that read a file for us in Python.
 INSTRUMENTED = ["common", "compare.records", "compare.report", "compare.evaluate", "PIL", "zipfile"]
@@ -45,12 +45,14 @@ def main() -> None:
         if counts["tried"] % 1000 == 0 or counts["tried"] >= inputs:
             write()
 
+    # libFuzzer reads the peak, and a process begins with the peak of the one that started it.
+    inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
     flags = [
         f"-runs={inputs}",
         f"-seed={seed}",
         f"-timeout={SECONDS}",
-        f"-rss_limit_mb={RESIDENT}",
+        f"-rss_limit_mb={RESIDENT + inherited}",
         f"-max_len={target.longest}",
         f"-artifact_prefix={folder}/",
         "-print_final_stats=1",

@@ -187,5 +187,7 @@ def run(work: Path, chosen: list[Engine], data_dir: str, say: Say) -> list[Row]:
         rows.append(Row("signals", what, tally.tried, tally.survived, tally.note()))
         every.early += tally.early
         every.kept += tally.kept
-    what = "the same before Python has read our first line: nothing changed"
-    return [*rows, Row("signals", what, every.early, every.kept)]
+    if every.early:
+        what = "the same before Python has read our first line: nothing changed"
+        rows.append(Row("signals", what, every.early, every.kept))
+    return rows
