@@ -279,6 +279,22 @@ def seed_counts(text: str, count: int) -> list[int]:
     )
 
 
+def commands(rows: list[dict[str, Any]]) -> list[str]:
+    """What makes a record's rows anew, from nothing: one command for each recipe and precision."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault((row["recipe"], row["precision"]), []).append(row)
+    lines = []
+    for (recipe, precision), its in found.items():
+        line = ["python -m compare.bands"]
+        line += [f"--recipe {recipe}"] if recipe != Config.recipe else []
+        line += [f"--precision {precision}"] if precision != Config.precision else []
+        line.append(f"--engines {','.join(row['engine'] for row in its)}")
+        line.append(f"--seeds {','.join(str(len(row['runs'])) for row in its)}")
+        lines.append(" ".join(line))
+    return lines
+
+
 def main() -> None:
     with config.command():
         arguments, _ = config.parse(

@@ -354,7 +354,7 @@ PATTERNS = {
 SENTENCES = {
     r"^(\d+) samples of each run against (\d+) test digits; mean ± standard deviation over seeds "
     r"\(of one run: over parts of its samples\); losses are means of the last (\d+) iterations; "
-    r"extractor (\w+), (.*) accurate\. Command: (`.*`)\.$": (
+    r"extractor (\w+), (.*) accurate\. Commands: (.*)\.$": (
         r"每次运行 \1 个样本，对照 \2 个测试数字；各种子的均值 ± 标准差"
         r"（单次运行：其样本各部分的标准差）；损失是最后 \3 次迭代的均值；"
         r"特征提取器 \4，准确率 \5。命令：\6。"

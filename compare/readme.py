@@ -106,7 +106,8 @@ def bench_block(record: dict[str, Any]) -> str:
 
 def quality_block(record: dict[str, Any]) -> str:
     """The scores of every recipe and engine below the real digits' own."""
-    return f"{bands.table(record)}\n\n{bands.summary(record)} Command: `{command(record)}`."
+    commands = ", ".join(f"`{line}`" for line in bands.commands(record["rows"]))
+    return f"{bands.table(record)}\n\n{bands.summary(record)} Commands: {commands}."
 
 
 def torture_block(record: dict[str, Any], table: Callable[[dict[str, Any]], str]) -> str:

@@ -310,6 +310,10 @@ def test_the_table_has_the_floor_on_top_and_every_engine() -> None:
     assert "pytorch to keras:" in lines[-3]
     assert "0.98, equivalent within a factor of 1.5" in lines[-3]
     assert "keras to keras (bfloat16)" in lines[-1]
+    assert bands.commands(rows) == [
+        "python -m compare.bands --engines pytorch,keras --seeds 2,2",
+        "python -m compare.bands --precision bfloat16 --engines keras --seeds 2",
+    ]
 
 
 def test_only_rows_of_the_same_measure_are_kept(tmp_path: Path) -> None:
