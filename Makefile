@@ -111,7 +111,7 @@ test-slow: setup ## the long proofs
 	@$(PYTEST) -m slow tests/keras
 	@$(PYTEST) -m slow tests/cross
 
-torture: setup ## break saves, runs, files and flags on purpose, an hour long: table, JSON
+torture: setup ## break saves, runs, files and flags on purpose, for two hours: table, JSON
 	@$(RUN) compare.torture $(if $(ENGINES),--engines $(ENGINES)) $(ARGS)
 
 audit: $(VENV)/.installed-dev ## ask the public advisories about every pinned version
