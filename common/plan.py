@@ -22,7 +22,7 @@ class Plan:
     source: Path | None = None  # the run directory whose records the run goes on with
     overwrite: bool = False
     read: Path | None = None  # the checkpoint file that the state is of
-    stamp: tuple[int, int] | None = None  # of that file, see _stamp
+    stamp: tuple[int, int] | None = None  # of that file, see stamp_of
 
 
 def plan(arguments: TrainArguments, given: set[str], backend: str) -> Plan:
