@@ -305,7 +305,7 @@ def test_the_check_compares_calls_of_any_length(tmp_path: Path) -> None:
 def test_the_check_on_a_processor(command: Command) -> None:
     flags = ["--device", "cpu", "--no-keras", "--turns", "1", "--turn", "2", "--batch-size", "2"]
     done = command("compare.gpu_check", *flags)
-    assert done.stdout.count("| holds |") == 6
+    assert done.stdout.count("| holds |") == 8
     assert "BROKEN" not in done.stdout
     assert "failed" not in done.stdout
     assert done.stdout.count("| pytorch: ") == 5
