@@ -205,6 +205,11 @@ def read_json(path: Path) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole or not at all. OSError if it cannot be written."""
+    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
 def load(path: Path) -> Checkpoint:
     """Read and check a checkpoint file. Raises CheckpointError naming file and fault."""
     from safetensors import SafetensorError

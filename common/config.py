@@ -424,6 +424,15 @@ def command() -> Iterator[None]:
         raise SystemExit(130) from None
 
 
+@contextlib.contextmanager
+def writing(what: object) -> Iterator[None]:
+    """A block that writes `what`: an OSError in it becomes a UserError of one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{what} cannot be written ({error.strerror or error}).") from None
+
+
 def config_hash_text(config: Config) -> str:
     """The fields that determine the numbers, as canonical JSON: equal text, equal experiment."""
     values = {k: v for k, v in to_json(config).items() if k not in RESUME_MAY_CHANGE}

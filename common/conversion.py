@@ -48,7 +48,7 @@ class ConvertArguments:
 def main(backend: str, exports: dict[str, Export], imports: dict[str, Import]) -> None:
     """`python -m <backend>_impl.convert`. exports and imports: by the ending of the file's name."""
     known = f"exports {' '.join(exports)}; imports {' '.join(imports)}"
-    try:
+    with config.command():
         arguments, given = config.parse(
             ConvertArguments,
             sys.argv[1:],
@@ -58,33 +58,33 @@ def main(backend: str, exports: dict[str, Export], imports: dict[str, Import]) -
                 f"Export: RUN FILE. Import: FILE CHECKPOINT{CHECKPOINT_ENDING}."
             ),
         )
-        source, target = Path(arguments.source), Path(arguments.target)
-        if (target.exists() or _is_there(target)) and not arguments.overwrite:
-            raise UserError(f"{target} exists already; choose another name, or give --overwrite.")
-        if not target.parent.is_dir():
-            raise UserError(f"{target} cannot be written: there is no folder {target.parent}.")
-        if target.suffix == CHECKPOINT_ENDING:
-            if "network" in given:
-                raise UserError("--network is for an export; an import takes the generator first.")
-            print(_import(backend, imports, source, arguments.discriminator, target))
-            return
-        if target.suffix not in exports:
-            raise UserError(
-                f"{target} has no known ending; {backend} {known}, and {CHECKPOINT_ENDING} is a "
-                "checkpoint."
-            )
-        if arguments.discriminator is not None:
-            raise UserError("--discriminator is for an import; export it with --network.")
-        saved = checkpoint.load(checkpoint.find(source))
-        saved = replace(saved, arrays=checkpoint.averaged(saved.arrays))  # whose images samples are
-        exports[target.suffix](saved, arguments.network, target)
-        print(f"{arguments.network} of {source} at step {saved.step} -> {target}")
-    except UserError as error:
-        config.fail(error)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    except OSError as error:
-        config.fail(UserError(f"{arguments.target} cannot be written ({error.strerror or error})."))
+        with config.writing(arguments.target):
+            source, target = Path(arguments.source), Path(arguments.target)
+            if (target.exists() or _is_there(target)) and not arguments.overwrite:
+                raise UserError(
+                    f"{target} exists already; choose another name, or give --overwrite."
+                )
+            if not target.parent.is_dir():
+                raise UserError(f"{target} cannot be written: there is no folder {target.parent}.")
+            if target.suffix == CHECKPOINT_ENDING:
+                if "network" in given:
+                    raise UserError(
+                        "--network is for an export; an import takes the generator first."
+                    )
+                print(_import(backend, imports, source, arguments.discriminator, target))
+                return
+            if target.suffix not in exports:
+                raise UserError(
+                    f"{target} has no known ending; {backend} {known}, and {CHECKPOINT_ENDING} is "
+                    "a checkpoint."
+                )
+            if arguments.discriminator is not None:
+                raise UserError("--discriminator is for an import; export it with --network.")
+            saved = checkpoint.load(checkpoint.find(source))
+            # The generator whose images samples are.
+            saved = replace(saved, arrays=checkpoint.averaged(saved.arrays))
+            exports[target.suffix](saved, arguments.network, target)
+            print(f"{arguments.network} of {source} at step {saved.step} -> {target}")
 
 
 def _import(

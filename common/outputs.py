@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,8 +85,3 @@ def sample_files(directory: Path) -> dict[int, Path]:
         path.stem.removeprefix("step-"): path for path in (directory / "samples").glob("*.png")
     }
     return {int(step): paths[step] for step in sorted(filter(str.isdecimal, paths), key=int)}
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole or not at all."""
-    checkpoint.write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())

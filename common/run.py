@@ -29,7 +29,7 @@ from common import batches, checkpoint, config, datasets, early, images
 from common.appending import Appended, Curves
 from common.config import Config, TrainArguments, UserError, total_steps
 from common.environment import git_commit, processor, versions
-from common.outputs import METRICS, continue_records, write_json, write_overviews
+from common.outputs import METRICS, continue_records, write_overviews
 from common.plan import Plan, check_directory, plan, same_path, stamp_of
 from common.recipes import RECIPES
 from common.watch import Watch
@@ -149,12 +149,12 @@ class Run:
                 else:
                     path.unlink()
             self._emptied = True
-        write_json(directory / "config.json", config.to_json(self.config))
+        checkpoint.write_json(directory / "config.json", config.to_json(self.config))
         (directory / "samples").mkdir(exist_ok=True)
         if plan.source is not None:
             continue_records(plan.source, directory, plan.step)
             self._resume_clock(plan.source)
-        write_json(
+        checkpoint.write_json(
             directory / "environment.json",
             {
                 "backend": self._backend,
@@ -404,7 +404,7 @@ class Run:
         return self._timed_images / self._seconds if self._seconds > 0 else None
 
     def _write_result(self, finished: bool) -> None:
-        write_json(
+        checkpoint.write_json(
             self.directory / "result.json",
             {
                 "step": self.step,
@@ -507,7 +507,9 @@ def _complete(planned: Plan) -> None:
     try:
         with FileLock(directory / ".lock", timeout=0):
             write_overviews(directory)
-            write_json(directory / "result.json", result | {"step": step, "finished": True})
+            checkpoint.write_json(
+                directory / "result.json", result | {"step": step, "finished": True}
+            )
     except Timeout:  # a process that is writing them itself
         raise UserError(f"Another process is training in {directory}.") from None
     except OSError:

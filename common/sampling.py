@@ -53,32 +53,27 @@ class SampleArguments:
 
 def main(backend: str, load: Load) -> None:
     """`python -m <backend>_impl.sample`. `load` imports its framework only when it is called."""
-    try:
+    with config.command():
         arguments, _ = config.parse(
             SampleArguments,
             sys.argv[1:],
             prog=f"python -m {backend}_impl.sample",
             description=f"Draw images from a trained generator with the {backend} backend.",
         )
-        out = Path(arguments.out)
-        _check_out(out, arguments.walk)
-        run = Path(arguments.run)
-        if arguments.run == PRETRAINED:  # from whichever folder the command is called
-            run = Path(__file__).parent.parent / PRETRAINED
-        saved = checkpoint.load(checkpoint.find(run))
-        noise = batches.sampled_noise(arguments.seed, arguments.count, saved.config.noise_size)
-        if arguments.walk is not None:
-            noise = images.latent_walk(noise, arguments.walk)
-        generate = load(saved, arguments.device)
-        parts = [generate(noise[i : i + BATCH]) for i in range(0, len(noise), BATCH)]
-        pictures = images.to_uint8(np.concatenate(parts))
-        _write(out, pictures, arguments.walk)
-    except UserError as error:
-        config.fail(error)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    except OSError as error:
-        config.fail(UserError(f"--out {arguments.out} cannot be written ({error.strerror})."))
+        with config.writing(f"--out {arguments.out}"):
+            out = Path(arguments.out)
+            _check_out(out, arguments.walk)
+            run = Path(arguments.run)
+            if arguments.run == PRETRAINED:  # from whichever folder the command is called
+                run = Path(__file__).parent.parent / PRETRAINED
+            saved = checkpoint.load(checkpoint.find(run))
+            noise = batches.sampled_noise(arguments.seed, arguments.count, saved.config.noise_size)
+            if arguments.walk is not None:
+                noise = images.latent_walk(noise, arguments.walk)
+            generate = load(saved, arguments.device)
+            parts = [generate(noise[i : i + BATCH]) for i in range(0, len(noise), BATCH)]
+            pictures = images.to_uint8(np.concatenate(parts))
+            _write(out, pictures, arguments.walk)
     print(f"{len(pictures)} images of {arguments.run} at step {saved.step} -> {out}")
 
 

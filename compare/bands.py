@@ -15,7 +15,6 @@ Fixed before any run was scored:
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import sys
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ import numpy as np
 
 from common import config
 from common.checkpoint import FILE_NAME as CHECKPOINT
-from common.checkpoint import write_atomically
+from common.checkpoint import write_json
 from common.config import Config, UserError
 from common.environment import git_commit, processor
 from common.outputs import read_metrics
@@ -343,7 +342,7 @@ def main() -> None:
         "equivalence": compare(rows),
     }
     out = Path(arguments.out)
-    write_atomically(out, (json.dumps(record, indent=2) + "\n").encode())
+    write_json(out, record)
     print(f"{table(record)}\n\n{summary(record)} -> {out}")
 
 

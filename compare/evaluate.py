@@ -20,7 +20,6 @@ import dataclasses
 import functools
 import hashlib
 import importlib.metadata
-import json
 import platform
 import shutil
 import sys
@@ -36,7 +35,7 @@ import tyro
 from numpy.typing import NDArray
 
 from common import checkpoint, config, datasets
-from common.checkpoint import write_atomically
+from common.checkpoint import write_json
 from common.config import UserError
 from compare import engines, quality
 from compare.engines import ENGINES, Engine
@@ -274,10 +273,8 @@ def evaluate(subject: Subject, judge: Judge, count: int, seed: int) -> dict[str,
         },
     }
     if subject.out is not None:
-        try:
-            write_atomically(subject.out, (json.dumps(record, indent=2) + "\n").encode())
-        except OSError as error:
-            raise UserError(f"{subject.out} cannot be written ({error.strerror}).") from None
+        with config.writing(subject.out):
+            write_json(subject.out, record)
     return record
 
 

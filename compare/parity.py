@@ -24,7 +24,6 @@ import contextlib
 import dataclasses
 import io
 import itertools
-import json
 import math
 import os
 import sys
@@ -433,7 +432,7 @@ def main() -> None:
         "findings": [dataclasses.asdict(f) | {"holds": f.holds} for f in findings],
         "free": curves(free, nudged),
     }
-    checkpoint.write_atomically(out / "parity.json", (json.dumps(record, indent=2) + "\n").encode())
+    checkpoint.write_json(out / "parity.json", record)
     checkpoint.write_atomically(out / "parity.md", (text + "\n").encode())
     plot(free, nudged, out / "divergence.png")
     print(f"{text}\n\n-> {out / 'parity.json'}, {out / 'parity.md'}, {out / 'divergence.png'}")

@@ -22,9 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common import checkpoint
-from common.checkpoint import write_atomically
-from common.config import UserError
+from common import checkpoint, config
+from common.checkpoint import write_atomically, write_json
 from compare import evaluate
 from compare.engines import Engine
 from compare.evaluate import COUNT, EXTRACTOR_SHA256, SAMPLE_SEED, Judge
@@ -113,10 +112,8 @@ def score(run: Path, engine: Engine, judge: Judge) -> None:
             "samples": {"count": COUNT, "seed": SAMPLE_SEED},
             "states": [rows[step] for step in sorted(rows)],
         }
-        try:
-            write_atomically(run / PROGRESS, (json.dumps(record, indent=2) + "\n").encode())
-        except OSError as error:
-            raise UserError(f"{run / PROGRESS} cannot be written ({error.strerror}).") from None
+        with config.writing(run / PROGRESS):
+            write_json(run / PROGRESS, record)
         file.unlink()
         file.with_suffix(".json").unlink()
     if (run / STATES).is_dir():

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import hashlib
 import io
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from common import checkpoint, config, images
-from common.checkpoint import write_atomically
+from common.checkpoint import write_json
 from common.config import Config, UserError
 from common.outputs import METRICS, read_metrics
 from compare import evaluate
@@ -52,8 +51,7 @@ class Outcome:
 
     def write(self, run: Path) -> None:
         """Keep it for a later report."""
-        content = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
-        write_atomically(self.path(run), content.encode())
+        write_json(self.path(run), dataclasses.asdict(self))
 
     @staticmethod
     def read(run: Path) -> Outcome | None:

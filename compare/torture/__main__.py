@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from common import config
-from common.checkpoint import write_atomically
+from common.checkpoint import write_json
 from common.datasets import ensure_mnist
 from common.environment import git_commit, processor
 from compare import engines
@@ -90,7 +90,7 @@ def main() -> None:
                 "command": ["python", "-m", "compare.torture"],
                 "parts": {part: found[part] for part in PARTS if part in found},
             }
-            write_atomically(out, (json.dumps(record, indent=2) + "\n").encode())
+            write_json(out, record)
     print(f"{table(record)}\n\n-> {out}")
     raise SystemExit(1 if lost else 0)
 

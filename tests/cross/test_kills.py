@@ -163,7 +163,7 @@ def test_a_run_that_is_killed_while_it_replaces_another_can_be_begun_again(
 
     monkeypatch.setattr(Path, "unlink", counted(Path.unlink))
     monkeypatch.setattr(run.shutil, "rmtree", counted(shutil.rmtree))
-    monkeypatch.setattr(run, "write_json", counted(run.write_json))
+    monkeypatch.setattr(checkpoint, "write_json", counted(checkpoint.write_json))
     settings = Config(steps=1, batch_size=2)
     planned = Plan(settings, folder, checkpoint.initial(settings), 0, overwrite=True)
     handlers = [signal.getsignal(number) for number in signals.SIGNALS]
