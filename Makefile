@@ -112,7 +112,7 @@ test-slow: setup ## the long proofs
 	@$(PYTEST) -m slow tests/cross
 
 torture: setup ## break saves, runs, files and flags on purpose, for two hours: table, JSON
-	@$(RUN) compare.torture $(if $(ENGINES),--engines $(ENGINES)) $(ARGS)
+	@$(RUN) tests.torture $(if $(ENGINES),--engines $(ENGINES)) $(ARGS)
 
 audit: $(VENV)/.installed-dev ## ask the public advisories about every pinned version
 	@$(BIN)/uv tool run pip-audit --strict --requirement constraints.txt --no-deps --disable-pip

@@ -122,7 +122,7 @@ class TrainArguments(Config):
 Limit = tuple[str, Callable[[Any], bool]]
 
 
-def whole(least: int, most: int) -> Limit:
+def whole_number(least: int, most: int) -> Limit:
     """A whole number; or None, where that is a flag's default."""
     words = f"a whole number from {least} to {most}"
     return words, lambda value: value is None or least <= value <= most
@@ -131,23 +131,23 @@ def whole(least: int, most: int) -> Limit:
 # Of flags of every command; a dataclass may have others, or these in other LIMITS of its own.
 _LIMITS: dict[str, Limit] = {
     "seed": ("a whole number from 0 to 2**63 - 1", lambda v: 0 <= v < 2**63),
-    "epochs": whole(1, 10**6),
-    "steps": whole(1, 10**9),
+    "epochs": whole_number(1, 10**6),
+    "steps": whole_number(1, 10**9),
     "batch_size": (
         "a whole number from 2 (batch norm needs two) to 60000",
         lambda v: 2 <= v <= 60_000,
     ),
-    "noise_size": whole(1, 65_536),
+    "noise_size": whole_number(1, 65_536),
     "learning_rate": ("a number above 0 and up to 10", lambda v: math.isfinite(v) and 0 < v <= 10),
     "beta1": ("a number from 0 to below 1", lambda v: 0 <= v < 1),
     "beta2": ("a number from 0 to below 1", lambda v: 0 <= v < 1),
-    "show_every": whole(1, 10**9),
-    "checkpoint_every": whole(1, 10**9),
-    "train_images": whole(2, 60_000),
-    "count": whole(1, 10**6),
-    "walk": whole(1, 1000),
-    "rounds": whole(1, 10_000),
-    "turn": whole(0, 10_000),
+    "show_every": whole_number(1, 10**9),
+    "checkpoint_every": whole_number(1, 10**9),
+    "train_images": whole_number(2, 60_000),
+    "count": whole_number(1, 10**6),
+    "walk": whole_number(1, 1000),
+    "rounds": whole_number(1, 10_000),
+    "turn": whole_number(0, 10_000),
 }
 
 
@@ -268,9 +268,9 @@ def resume_may_change(config: Config) -> frozenset[str]:
     return RESUME_MAY_CHANGE - (LENGTH if recipes.RECIPES[config.recipe].decays else set())
 
 
-def now(config: Config, step: int) -> recipes.Now:
+def hyperparameters(config: Config, step: int) -> recipes.Hyper:
     """The recipe's numbers of the 0-based `step` of a run."""
-    return recipes.now(config.recipe, config.learning_rate, step, total_steps(config))
+    return recipes.hyperparameters(config.recipe, config.learning_rate, step, total_steps(config))
 
 
 # ------------------------------------------------------------------ JSON
@@ -433,7 +433,7 @@ def writing(what: object) -> Iterator[None]:
         raise UserError(f"{what} cannot be written ({error.strerror or error}).") from None
 
 
-def config_hash_text(config: Config) -> str:
+def experiment_key(config: Config) -> str:
     """The fields that determine the numbers, as canonical JSON: equal text, equal experiment."""
     values = {k: v for k, v in to_json(config).items() if k not in RESUME_MAY_CHANGE}
     if recipes.RECIPES[config.recipe].decays:

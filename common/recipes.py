@@ -53,8 +53,8 @@ RECIPES = {
 }
 
 
-class Now(NamedTuple):
-    """The numbers of one step. Engines may hold them as tensors, but for the penalty."""
+class Hyper(NamedTuple):
+    """The hyperparameters of one step. Engines may hold them as tensors, but for the penalty."""
 
     d_rate: Any  # learning rates
     g_rate: Any
@@ -62,7 +62,7 @@ class Now(NamedTuple):
     average: Any  # weight of the new generator in the average; 0: there is none
 
 
-def now(name: str, learning_rate: float, step: int, total: int) -> Now:
+def hyperparameters(name: str, learning_rate: float, step: int, total: int) -> Hyper:
     """The numbers of the 0-based `step` of `total`, by the recipe `name`, in float64.
 
     learning_rate: D's at the start. The average's decay is ramped: at step t it is at most
@@ -75,7 +75,7 @@ def now(name: str, learning_rate: float, step: int, total: int) -> Now:
         rate *= min(1.0, 2 * (total - step) / total)
     taken = step % recipe.penalty_every == 0
     decay = min(recipe.average, (1 + step) / (10 + step))
-    return Now(
+    return Hyper(
         d_rate=rate,
         g_rate=rate * recipe.generator_rate,
         penalty=recipe.lazy_penalty if taken else 0.0,

@@ -119,7 +119,7 @@ def _ended(engine: Engine, status: int, said: str) -> UserError:
 
 
 class Worker:
-    """A process of compare/probe.py that holds one engine's state and does task after task.
+    """A process of compare/parity/probe.py that holds one engine's state and does task after task.
 
     Its start and the compilation of its step are paid once.
     """
@@ -130,7 +130,7 @@ class Worker:
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (close() closes it)
         self.process = start(
             engine,
-            "compare.probe",
+            "compare.parity.probe",
             engine.package,
             json.dumps(config.to_json(settings)),
             threads=1,

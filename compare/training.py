@@ -9,7 +9,7 @@ from common.checkpoint import FILE_NAME as CHECKPOINT
 from common.config import Config, UserError
 from common.plan import run_name
 from compare.engines import Engine
-from compare.records import read_json
+from compare.report.records import read_json
 
 
 def directory(runs_dir: str, engine: Engine, settings: Config) -> Path:
@@ -46,7 +46,7 @@ def check_settings(run: Path, settings: Config) -> None:
         found = config.from_json(checkpoint.read_json(run / "config.json"))
     except (OSError, ValueError, UserError) as error:
         raise UserError(f"{run}/config.json cannot be used: {error}") from None
-    if config.config_hash_text(found) != config.config_hash_text(settings):
+    if config.experiment_key(found) != config.experiment_key(settings):
         raise UserError(
             f"{run} was trained with other settings than recipe {settings.recipe} and seed "
             f"{settings.seed}; move it away, or choose another --runs-dir."

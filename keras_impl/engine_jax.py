@@ -20,7 +20,7 @@ import numpy as np
 
 from common.config import UserError
 from common.memory import keep_freed_memory
-from common.recipes import RECIPES, Now
+from common.recipes import RECIPES, Hyper
 from keras_impl import keep_float64
 
 PACKAGE = "jax"
@@ -230,7 +230,7 @@ def make_chunk(state: Any, train_step: Callable[..., Tensor]) -> Callable[..., n
     ) -> tuple[list[Tensor], Tensor]:
         images, noise, (d_rate, g_rate, _, average) = batch
         with keras.StatelessScope(zip(variables, values, strict=True)) as scope:
-            metrics = train_step(state, images, noise, Now(d_rate, g_rate, penalty, average))
+            metrics = train_step(state, images, noise, Hyper(d_rate, g_rate, penalty, average))
         return [scope.get_current_value(variable) for variable in variables], metrics
 
     def any_step(values: list[Tensor], batch: tuple[Tensor, Tensor, Tensor]) -> Any:
@@ -243,14 +243,14 @@ def make_chunk(state: Any, train_step: Callable[..., Tensor]) -> Callable[..., n
     one = jax.jit(step, static_argnums=0, donate_argnums=1)
     many = jax.jit(functools.partial(jax.lax.scan, any_step), donate_argnums=0)
 
-    def chunk(images: np.ndarray, noise: np.ndarray, schedule: list[Now]) -> np.ndarray:
+    def chunk(images: np.ndarray, noise: np.ndarray, schedule: list[Hyper]) -> np.ndarray:
         values = _values(variables)
         numbers = np.array(schedule, state.dtype)  # (K, 4)
         if state.device.startswith("cpu"):
             # A scan is compiled anew for every length, for seconds, and here gains nothing.
             metrics = []
-            for now, *batch in zip(schedule, images, noise, numbers, strict=True):
-                values, row = one(now.penalty, values, tuple(batch))
+            for hyper, *batch in zip(schedule, images, noise, numbers, strict=True):
+                values, row = one(hyper.penalty, values, tuple(batch))
                 metrics.append(row)
         else:
             values, metrics = many(values, (images, noise, numbers))

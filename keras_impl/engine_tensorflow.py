@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from common.config import UserError
-from common.recipes import RECIPES, Now
+from common.recipes import RECIPES, Hyper
 from keras_impl.correction import bias_corrected
 
 PACKAGE = "tensorflow"
@@ -184,7 +184,7 @@ def make_chunk(state: Any, train_step: Callable[..., Tensor]) -> Callable[..., n
     def step(images: Tensor, noise: Tensor, numbers: Tensor, penalty: float) -> Tensor:
         d_rate, g_rate, _, average = tf.unstack(tf.cast(numbers, state.dtype))
         with tf.device(state.device):
-            return train_step(state, images, noise, Now(d_rate, g_rate, penalty, average))
+            return train_step(state, images, noise, Hyper(d_rate, g_rate, penalty, average))
 
     def any_step(images: Tensor, noise: Tensor, numbers: Tensor) -> Tensor:
         """The step with its penalty or without: both are in the graph, one runs. How TensorFlow
@@ -204,9 +204,9 @@ def make_chunk(state: Any, train_step: Callable[..., Tensor]) -> Callable[..., n
         return lambda images, noise, schedule: np.stack(
             [
                 one(
-                    tf.constant(x), tf.constant(z), tf.constant(now, tf.float64), now.penalty
+                    tf.constant(x), tf.constant(z), tf.constant(hyper, tf.float64), hyper.penalty
                 ).numpy()
-                for x, z, now in zip(images, noise, schedule, strict=True)
+                for x, z, hyper in zip(images, noise, schedule, strict=True)
             ]
         )
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from common.config import UserError
 from common.memory import keep_freed_memory
-from common.recipes import Now
+from common.recipes import Hyper
 from keras_impl import keep_float64
 
 PACKAGE = "torch"
@@ -174,7 +174,7 @@ def make_chunk(state: Any, train_step: Callable[..., Tensor]) -> Callable[..., n
     """images (K, B, H, W, C), noise (K, B, Z), K Nows -> metrics (K, 4); the host waits once."""
 
     @torch.no_grad()  # gradients are taken in the functions above, and nowhere else
-    def chunk(images: np.ndarray, noise: np.ndarray, schedule: list[Now]) -> np.ndarray:
+    def chunk(images: np.ndarray, noise: np.ndarray, schedule: list[Hyper]) -> np.ndarray:
         xs, zs = keras.ops.convert_to_tensor(images), keras.ops.convert_to_tensor(noise)
         metrics = [train_step(state, *batch) for batch in zip(xs, zs, schedule, strict=True)]
         return torch.stack(metrics).cpu().numpy()

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from common import batches
 from common.config import Config, total_steps
 from common.outputs import METRICS
-from common.recipes import Now
+from common.recipes import Hyper
 from keras_impl import load_engine
 from keras_impl.step import train_step
 
@@ -117,10 +117,10 @@ class DCGAN(keras.Model):
     def metrics(self) -> list[keras.metrics.Metric]:
         return self.means
 
-    def set_rates(self, now: Now) -> None:
+    def set_rates(self, hyper: Hyper) -> None:
         """Nothing: the learning rates are the callbacks' affair."""
 
-    def update_average(self, now: Now) -> None:
+    def update_average(self, hyper: Hyper) -> None:
         """Nothing: recipe published has no average."""
 
     def call(self, noise: Tensor, training: bool | None = None) -> Tensor:
@@ -135,8 +135,8 @@ class DCGAN(keras.Model):
         """data: (images uint8 (B, H, W, C), noise (B, Z)) -> the epoch's mean metrics so far."""
         images, noise, _ = keras.utils.unpack_x_y_sample_weight(data)
         # The model has what train_step uses of a TrainState: networks, optimizers, dtype.
-        now = Now(self.d_optimizer.learning_rate, self.g_optimizer.learning_rate, 0.0, 0.0)
-        metrics: Any = train_step(self, images, noise, now)  # type: ignore[arg-type]
+        hyper = Hyper(self.d_optimizer.learning_rate, self.g_optimizer.learning_rate, 0.0, 0.0)
+        metrics: Any = train_step(self, images, noise, hyper)  # type: ignore[arg-type]
         for mean, value in zip(self.means, keras.ops.unstack(metrics), strict=True):
             mean.update_state(value)
         return {mean.name: mean.result() for mean in self.means}

@@ -11,7 +11,7 @@ import numpy as np
 from common import architecture, batches
 from common.checkpoint import AVERAGE, Arrays, parameter_of
 from common.config import Config
-from common.recipes import RECIPES, Now
+from common.recipes import RECIPES, Hyper
 from keras_impl import load_engine
 from keras_impl.layers import Adam
 from keras_impl.networks import Discriminator, Generator
@@ -55,9 +55,9 @@ class TrainState:
             self.d_optimizer = self._adam(self.discriminator)
             self.g_optimizer = self._adam(self.generator)
         self.jit = engine.ALWAYS_JIT  # compile_step sets it
-        # Made in the first chunk: images (K, B, H, W, C), noise (K, B, Z), each step's Now ->
+        # Made in the first chunk: images (K, B, H, W, C), noise (K, B, Z), each step's Hyper ->
         # metrics (K, 4).
-        self.run_chunk: Callable[[np.ndarray, np.ndarray, list[Now]], np.ndarray] | None = None
+        self.run_chunk: Callable[[np.ndarray, np.ndarray, list[Hyper]], np.ndarray] | None = None
 
     def _adam(self, network: keras.Model) -> Adam:
         config = self.config
@@ -65,17 +65,17 @@ class TrainState:
         optimizer.build(network.trainable_variables)  # made here, the moments can be loaded into
         return optimizer
 
-    def set_rates(self, now: Now) -> None:
+    def set_rates(self, hyper: Hyper) -> None:
         """The learning rates of one step."""
-        for optimizer, rate in ((self.d_optimizer, now.d_rate), (self.g_optimizer, now.g_rate)):
+        for optimizer, rate in ((self.d_optimizer, hyper.d_rate), (self.g_optimizer, hyper.g_rate)):
             optimizer.learning_rate.assign(rate)
 
-    def update_average(self, now: Now) -> None:
+    def update_average(self, hyper: Hyper) -> None:
         """Move the averaged generator, running statistics too, towards the generator."""
         if self.average is not None:
             new = parameter_tensors(self.generator, "generator")
             for name, variable in parameter_tensors(self.average, "generator").items():
-                variable.assign(variable + now.average * (new[name] - variable))
+                variable.assign(variable + hyper.average * (new[name] - variable))
 
     @property
     def variables(self) -> list[keras.Variable]:

@@ -13,8 +13,8 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from common.config import UserError, now
-from common.recipes import Now
+from common.config import UserError, hyperparameters
+from common.recipes import Hyper
 from keras_impl import load_engine
 from keras_impl.losses import batch_mean, discriminator_loss, generator_loss, gradient_penalty
 from keras_impl.state import TrainState
@@ -29,15 +29,15 @@ def scale_images(images: Tensor, dtype: str) -> Tensor:
     return ops.cast(images, dtype) / 127.5 - 1
 
 
-def train_step(state: TrainState, images: Tensor, noise: Tensor, now: Now) -> Tensor:
+def train_step(state: TrainState, images: Tensor, noise: Tensor, hyper: Hyper) -> Tensor:
     """Update D, then G through the updated D, both with the same noise (the published order).
 
-    images uint8 (B, H, W, C); noise (B, Z) in [-1, 1); now: the recipe's numbers of this step
+    images uint8 (B, H, W, C); noise (B, Z) in [-1, 1); hyper: the recipe's numbers of this step
     -> (4,): d_loss, g_loss, and the means of D(x) and D(G(z)) in D's update. Changes the state in
     place.
     """
     D, G = state.discriminator, state.generator
-    state.set_rates(now)
+    state.set_rates(hyper)
     real = scale_images(images, state.dtype)  # (B, H, W, C)
     z = ops.cast(noise, state.dtype)
 
@@ -51,9 +51,9 @@ def train_step(state: TrainState, images: Tensor, noise: Tensor, now: Now) -> Te
         logits = D(ops.concatenate([real, ops.stop_gradient(fake)]), training=True)  # (2B, 1)
         logits_real, logits_fake = ops.split(ops.cast(logits, state.dtype), 2)
         objective = d_loss = discriminator_loss(logits_real, logits_fake)
-        if now.penalty:  # - penalty / 2 E[||grad D(x)||^2]
+        if hyper.penalty:  # - penalty / 2 E[||grad D(x)||^2]
             logits_of = lambda x: ops.cast(D(x, training=True), state.dtype)  # noqa: E731
-            objective = d_loss + now.penalty * gradient_penalty(logits_of, real + state.jitter)
+            objective = d_loss + hyper.penalty * gradient_penalty(logits_of, real + state.jitter)
         return objective, (d_loss, logits_real, logits_fake)
 
     _, (d_loss, logits_real, logits_fake), gradients = engine.gradients(D, d_objective)
@@ -66,7 +66,7 @@ def train_step(state: TrainState, images: Tensor, noise: Tensor, now: Now) -> Te
     g_loss, image_gradient = engine.input_gradient(D, g_objective, fake)
     gradients = pullback(image_gradient)  # through D, without D's weight gradients
     state.g_optimizer.apply(gradients)
-    state.update_average(now)
+    state.update_average(hyper)
 
     d_real, d_fake = batch_mean(ops.sigmoid(logits_real)), batch_mean(ops.sigmoid(logits_fake))
     return ops.stack([d_loss, g_loss, d_real, d_fake])  # (4,)
@@ -78,7 +78,7 @@ def train_chunk(
     """K iterations: images (K, B, H, W, C), noise (K, B, Z) -> metrics (K, 4), as train_step's."""
     if state.run_chunk is None:
         state.run_chunk = engine.make_chunk(state, train_step)
-    schedule = [now(state.config, state.step + k) for k in range(len(images))]
+    schedule = [hyperparameters(state.config, state.step + k) for k in range(len(images))]
     with keras.device(state.device):
         metrics = state.run_chunk(images, noise, schedule)
     state.step += len(images)

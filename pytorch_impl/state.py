@@ -13,7 +13,7 @@ from common import architecture, batches
 from common.checkpoint import AVERAGE, Arrays, parameter_of
 from common.config import Config, UserError
 from common.memory import keep_freed_memory
-from common.recipes import RECIPES, Now
+from common.recipes import RECIPES, Hyper
 from pytorch_impl import layers
 from pytorch_impl.networks import Discriminator, Generator
 
@@ -49,7 +49,7 @@ class TrainState:
         self.device = choose_device(config)
         self.dtype = torch.float64 if config.precision == "float64" else torch.float32
         self.step = 0  # updates done
-        self.captured: Callable[[Tensor, Tensor, Now], Tensor] | None = None  # step.compile_step
+        self.captured: Callable[[Tensor, Tensor, Hyper], Tensor] | None = None  # step.compile_step
         if self.device.type == "cpu":
             keep_freed_memory()
         # Values below 1e-38 cost a processor a hundred times the time and move no result.
@@ -91,9 +91,9 @@ class TrainState:
             }
         return optimizer
 
-    def set_rates(self, now: Now) -> None:
+    def set_rates(self, hyper: Hyper) -> None:
         """The learning rates of one step."""
-        for optimizer, rate in ((self.d_optimizer, now.d_rate), (self.g_optimizer, now.g_rate)):
+        for optimizer, rate in ((self.d_optimizer, hyper.d_rate), (self.g_optimizer, hyper.g_rate)):
             (group,) = optimizer.param_groups
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(rate)
@@ -101,12 +101,12 @@ class TrainState:
                 group["lr"] = rate
 
     @torch.no_grad()
-    def update_average(self, now: Now) -> None:
+    def update_average(self, hyper: Hyper) -> None:
         """Move the averaged generator, running statistics too, towards the generator."""
         if self.average is not None:
             new = parameter_tensors(self.generator, "generator")
             for name, tensor in parameter_tensors(self.average, "generator").items():
-                tensor.lerp_(new[name], now.average)
+                tensor.lerp_(new[name], hyper.average)
 
     def autocast(self) -> AbstractContextManager[None]:
         """bfloat16 arithmetic where the run asks for it; weights and losses stay float32."""

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from common import architecture
-from common.config import now
-from common.recipes import RECIPES, Now
+from common.config import hyperparameters
+from common.recipes import RECIPES, Hyper
 from pytorch_impl.losses import batch_mean, discriminator_loss, generator_loss, gradient_penalty
 from pytorch_impl.state import TrainState, from_canonical, to_canonical
 
@@ -22,15 +22,15 @@ def scale_images(images: Tensor, dtype: torch.dtype) -> Tensor:
     return (images.to(dtype) / 127.5 - 1).permute(0, 3, 1, 2)  # a view: channels last in memory
 
 
-def train_step(state: TrainState, images: Tensor, noise: Tensor, now: Now) -> Tensor:
+def train_step(state: TrainState, images: Tensor, noise: Tensor, hyper: Hyper) -> Tensor:
     """Update D, then G through the updated D, both with the same noise (the published order).
 
-    images uint8 (B, H, W, C); noise (B, Z) in [-1, 1); now: the recipe's numbers of this step
+    images uint8 (B, H, W, C); noise (B, Z) in [-1, 1); hyper: the recipe's numbers of this step
     -> (4,): d_loss, g_loss, and the means of D(x) and D(G(z)) in D's update. Changes the state in
     place.
     """
     D, G = state.discriminator, state.generator
-    state.set_rates(now)
+    state.set_rates(hyper)
     real = scale_images(images, state.dtype)  # (B, C, H, W)
 
     # G runs once: the published second run has the same weights and noise, so the same images.
@@ -44,9 +44,9 @@ def train_step(state: TrainState, images: Tensor, noise: Tensor, now: Now) -> Te
     logits_real, logits_fake = logits.to(state.dtype).chunk(2)
     d_loss = discriminator_loss(logits_real, logits_fake)
     d_loss.backward()  # not into G, which D's update leaves alone
-    if now.penalty:  # - penalty / 2 E[||grad D(x)||^2]
+    if hyper.penalty:  # - penalty / 2 E[||grad D(x)||^2]
         with state.autocast():  # D.forward: what torch.compile made has no second derivative
-            penalty = now.penalty * gradient_penalty(D.forward, real + state.jitter)
+            penalty = hyper.penalty * gradient_penalty(D.forward, real + state.jitter)
         penalty.backward()
     state.d_optimizer.step()
     state.d_optimizer.zero_grad()
@@ -60,7 +60,7 @@ def train_step(state: TrainState, images: Tensor, noise: Tensor, now: Now) -> Te
     g_loss.backward()  # through D, without D's weight gradients
     state.g_optimizer.step()
     state.g_optimizer.zero_grad()
-    state.update_average(now)
+    state.update_average(hyper)
 
     d_real, d_fake = batch_mean(logits_real.sigmoid()), batch_mean(logits_fake.sigmoid())
     return torch.stack([d_loss, g_loss, d_real, d_fake]).detach()  # (4,)
@@ -76,7 +76,7 @@ def train_chunk(
     images_ = torch.from_numpy(images).to(state.device, non_blocking=True)
     noise_ = torch.from_numpy(noise).to(state.device, non_blocking=True)
     step = state.captured or partial(train_step, state)
-    schedule = [now(state.config, state.step + k) for k in range(len(images))]
+    schedule = [hyperparameters(state.config, state.step + k) for k in range(len(images))]
     metrics = torch.stack([step(*batch) for batch in zip(images_, noise_, schedule, strict=True)])
     state.step += len(images)
     return metrics.cpu().numpy()
@@ -91,7 +91,7 @@ def compile_step(state: TrainState) -> None:
         state.generator.compile()
 
 
-def _capture(state: TrainState) -> Callable[[Tensor, Tensor, Now], Tensor]:
+def _capture(state: TrainState) -> Callable[[Tensor, Tensor, Hyper], Tensor]:
     """train_step recorded as a CUDA graph: the host starts one graph instead of 200 kernels.
 
     The graph works on the tensors that were there when it was recorded, so inputs are copied into
@@ -107,9 +107,10 @@ def _capture(state: TrainState) -> Callable[[Tensor, Tensor, Now], Tensor]:
     before = to_canonical(state)
     graphs = {}
     for penalty in {
-        now(config, step).penalty for step in range(RECIPES[config.recipe].penalty_every)
+        hyperparameters(config, step).penalty
+        for step in range(RECIPES[config.recipe].penalty_every)
     }:
-        values = Now(d_rate, g_rate, penalty, average)
+        values = Hyper(d_rate, g_rate, penalty, average)
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -122,12 +123,16 @@ def _capture(state: TrainState) -> Callable[[Tensor, Tensor, Now], Tensor]:
         graphs[penalty] = graph, metrics
     from_canonical(state, before)
 
-    def captured(x: Tensor, z: Tensor, now: Now) -> Tensor:
+    def captured(x: Tensor, z: Tensor, hyper: Hyper) -> Tensor:
         images.copy_(x)
         noise.copy_(z)
-        for tensor, value in ((d_rate, now.d_rate), (g_rate, now.g_rate), (average, now.average)):
+        for tensor, value in (
+            (d_rate, hyper.d_rate),
+            (g_rate, hyper.g_rate),
+            (average, hyper.average),
+        ):
             tensor.fill_(value)
-        graph, metrics = graphs[now.penalty]
+        graph, metrics = graphs[hyper.penalty]
         graph.replay()
         return metrics.clone()  # the next replay writes there again
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from common import architecture, batches
 from common.checkpoint import AVERAGE, Arrays, parameter_of
 from common.config import Config, UserError
-from common.recipes import RECIPES, Now
+from common.recipes import RECIPES, Hyper
 from tensorflow_impl import layers
 from tensorflow_impl.networks import Discriminator, Generator
 from tensorflow_impl.startup import find_gpus
@@ -44,15 +44,15 @@ class TrainState:
             for network in filter(None, (self.discriminator, self.generator, self.average)):
                 layers.prefer_speed(network)
 
-    def set_rates(self, now: Now) -> None:
+    def set_rates(self, hyper: Hyper) -> None:
         """The learning rates of one step."""
-        for optimizer, rate in ((self.d_optimizer, now.d_rate), (self.g_optimizer, now.g_rate)):
+        for optimizer, rate in ((self.d_optimizer, hyper.d_rate), (self.g_optimizer, hyper.g_rate)):
             optimizer.learning_rate.assign(rate)
 
-    def update_average(self, now: Now) -> None:
+    def update_average(self, hyper: Hyper) -> None:
         """Move the averaged generator, running statistics too, towards the generator."""
         if self.average is not None:
-            weight = tf.cast(now.average, self.dtype)
+            weight = tf.cast(hyper.average, self.dtype)
             new = parameter_tensors(self.generator, "generator")
             for name, variable in parameter_tensors(self.average, "generator").items():
                 variable.assign_add(weight * (new[name] - variable))

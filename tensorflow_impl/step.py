@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from common.config import now
-from common.recipes import RECIPES, Now
+from common.config import hyperparameters
+from common.recipes import RECIPES, Hyper
 from tensorflow_impl.losses import (
     batch_mean,
     discriminator_loss,
@@ -25,15 +25,15 @@ def scale_images(images: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     return tf.cast(images, dtype) / 127.5 - 1
 
 
-def train_step(state: TrainState, images: tf.Tensor, noise: tf.Tensor, now: Now) -> tf.Tensor:
+def train_step(state: TrainState, images: tf.Tensor, noise: tf.Tensor, hyper: Hyper) -> tf.Tensor:
     """Update D, then G through the updated D, both with the same noise (the published order).
 
-    images uint8 (B, H, W, C); noise (B, Z) in [-1, 1); now: the recipe's numbers of this step
+    images uint8 (B, H, W, C); noise (B, Z) in [-1, 1); hyper: the recipe's numbers of this step
     -> (4,): d_loss, g_loss, and the means of D(x) and D(G(z)) in D's update. Changes the state in
     place.
     """
     D, G = state.discriminator, state.generator
-    state.set_rates(now)
+    state.set_rates(hyper)
     d_parameters, g_parameters = state.d_optimizer.parameters, state.g_optimizer.parameters
     real = scale_images(images, state.compute_dtype)  # (B, H, W, C)
 
@@ -49,8 +49,8 @@ def train_step(state: TrainState, images: tf.Tensor, noise: tf.Tensor, now: Now)
         logits = D(tf.concat([real, tf.stop_gradient(fake)], axis=0))  # (2B, 1)
         logits_real, logits_fake = tf.split(tf.cast(logits, state.dtype), 2)
         objective = d_loss = discriminator_loss(logits_real, logits_fake)
-        if now.penalty:  # - penalty / 2 E[||grad D(x)||^2]
-            objective = d_loss + now.penalty * gradient_penalty(D, real + state.jitter)
+        if hyper.penalty:  # - penalty / 2 E[||grad D(x)||^2]
+            objective = d_loss + hyper.penalty * gradient_penalty(D, real + state.jitter)
     state.d_optimizer.step(d_tape.gradient(objective, d_parameters))
 
     # maximize over G:  E[log D(G(z))], with the D just updated
@@ -58,7 +58,7 @@ def train_step(state: TrainState, images: tf.Tensor, noise: tf.Tensor, now: Now)
         logits = D(fake)  # (B, 1)
         g_loss = generator_loss(tf.cast(logits, state.dtype))
     state.g_optimizer.step(g_tape.gradient(g_loss, g_parameters))
-    state.update_average(now)
+    state.update_average(hyper)
 
     d_real, d_fake = batch_mean(tf.sigmoid(logits_real)), batch_mean(tf.sigmoid(logits_fake))
     return tf.stack([d_loss, g_loss, d_real, d_fake])  # (4,)
@@ -73,7 +73,7 @@ def train_chunk(
     """
     if state.graph is None:
         state.graph = _graph(state, jit_compile=False)
-    schedule = [now(state.config, state.step + k) for k in range(len(images))]
+    schedule = [hyperparameters(state.config, state.step + k) for k in range(len(images))]
     with tf.device(state.device):
         batch = tf.constant(images), tf.constant(noise), tf.constant(np.array(schedule))
         if state.device == CPU:
@@ -89,9 +89,9 @@ def _graph(state: TrainState, jit_compile: bool) -> Callable[..., tf.Tensor]:
     """train_step as a graph, traced at its first call: one step on a processor, K on a GPU."""
 
     def step(images: tf.Tensor, noise: tf.Tensor, numbers: tf.Tensor, penalty: float) -> tf.Tensor:
-        """numbers: those of Now, (4,) float64. Each penalty has a graph of its own."""
+        """numbers: those of Hyper, (4,) float64. Each penalty has a graph of its own."""
         d_rate, g_rate, _, average = tf.unstack(numbers)
-        return train_step(state, images, noise, Now(d_rate, g_rate, penalty, average))
+        return train_step(state, images, noise, Hyper(d_rate, g_rate, penalty, average))
 
     def any_step(images: tf.Tensor, noise: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
         """The step with its penalty or without: both are in the graph, one runs. How TensorFlow

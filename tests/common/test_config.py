@@ -327,7 +327,7 @@ def test_wrong_json_is_refused(values: object) -> None:
 
 
 def test_the_text_of_an_experiment_leaves_out_what_moves_no_number() -> None:
-    text = config.config_hash_text(Config())
-    assert config.config_hash_text(Config(data_dir="x", device="cpu", show_every=3)) == text
-    assert config.config_hash_text(Config(learning_rate=1e-3)) != text
-    assert config.config_hash_text(Config(train_images=128)) != text
+    text = config.experiment_key(Config())
+    assert config.experiment_key(Config(data_dir="x", device="cpu", show_every=3)) == text
+    assert config.experiment_key(Config(learning_rate=1e-3)) != text
+    assert config.experiment_key(Config(train_images=128)) != text

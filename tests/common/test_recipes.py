@@ -20,8 +20,8 @@ TUNED = config.of_recipe(Config(recipe="tuned"))
 
 def test_published_is_the_same_at_every_step() -> None:
     assert config.of_recipe(Config()) == Config()
-    wanted = recipes.Now(d_rate=3e-4, g_rate=3e-4, penalty=0.0, average=0.0)
-    assert {config.now(Config(), step) for step in (0, 1, 1000, 1952)} == {wanted}
+    wanted = recipes.Hyper(d_rate=3e-4, g_rate=3e-4, penalty=0.0, average=0.0)
+    assert {config.hyperparameters(Config(), step) for step in (0, 1, 1000, 1952)} == {wanted}
 
 
 def test_a_recipe_sets_the_flags_that_were_not_given() -> None:
@@ -35,12 +35,13 @@ def test_a_recipe_sets_the_flags_that_were_not_given() -> None:
 
 def test_rates_are_level_and_then_fall_to_zero() -> None:
     total = config.total_steps(TUNED)
-    rates = np.array([config.now(TUNED, step).d_rate for step in range(total)])
+    rates = np.array([config.hyperparameters(TUNED, step).d_rate for step in range(total)])
     assert (rates[: total // 2 + 1] == TUNED.learning_rate).all()
     np.testing.assert_allclose(np.diff(rates[total // 2 + 1 :]), -2 * rates[0] / total, rtol=1e-9)
     assert rates[-1] == pytest.approx(2 * rates[0] / total)
     ratio = {
-        round(config.now(TUNED, s).g_rate / config.now(TUNED, s).d_rate, 12) for s in (0, 1900)
+        round(config.hyperparameters(TUNED, s).g_rate / config.hyperparameters(TUNED, s).d_rate, 12)
+        for s in (0, 1900)
     }
     assert ratio == {recipes.RECIPES["tuned"].generator_rate}
 
@@ -48,7 +49,7 @@ def test_rates_are_level_and_then_fall_to_zero() -> None:
 def test_the_penalty_is_lazy_and_weighs_the_same() -> None:
     recipe = recipes.RECIPES["tuned"]
     every = recipe.penalty_every
-    taken = [config.now(TUNED, step).penalty for step in range(3 * every)]
+    taken = [config.hyperparameters(TUNED, step).penalty for step in range(3 * every)]
     assert taken == [recipe.penalty * every, *[0.0] * (every - 1)] * 3
     assert sum(taken) == pytest.approx(recipe.penalty * len(taken))
 
@@ -56,12 +57,12 @@ def test_the_penalty_is_lazy_and_weighs_the_same() -> None:
 def test_the_average_forgets_the_first_weights() -> None:
     kept = 1.0
     for step in range(config.total_steps(TUNED)):
-        weight = config.now(TUNED, step).average
+        weight = config.hyperparameters(TUNED, step).average
         assert 0 < weight < 1
         kept *= 1 - weight
     assert kept < 1e-3
     late = 1 - recipes.RECIPES["tuned"].average
-    assert config.now(TUNED, 10**5).average == pytest.approx(late)
+    assert config.hyperparameters(TUNED, 10**5).average == pytest.approx(late)
 
 
 def test_the_jitter_is_half_a_grey_level_and_leaves_no_ties() -> None:
@@ -89,7 +90,7 @@ def test_a_state_has_an_average_where_the_recipe_takes_one() -> None:
 def test_the_length_of_a_run_is_part_of_the_experiment_where_rates_fall() -> None:
     def texts(settings: Config) -> list[str]:
         longer = dataclasses.replace(settings, steps=2000)
-        return [config.config_hash_text(each) for each in (settings, longer)]
+        return [config.experiment_key(each) for each in (settings, longer)]
 
     assert texts(Config())[0] == texts(Config())[1]
     assert texts(TUNED)[0] != texts(TUNED)[1]

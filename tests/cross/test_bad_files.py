@@ -1,4 +1,4 @@
-"""Broken files are refused in a sentence: short versions of compare/torture/files.py.
+"""Broken files are refused in a sentence: short versions of tests/torture/files.py.
 
 And the counts can go wrong: what a broken reader would let through is lost here, too.
 """
@@ -23,10 +23,13 @@ import pytest
 from common import architecture, checkpoint, config, datasets, images
 from common.config import Config, UserError
 from common.outputs import read_metrics
-from compare import evaluate, records, report, training
-from compare.torture import broken, broken_runs, cases, files, sound, targets
-from compare.torture.cases import SETTINGS, good_run, put
-from compare.torture.targets import TARGETS
+from compare import training
+from compare.quality import evaluate
+from compare.report import build as report
+from compare.report import records
+from tests.torture import broken, broken_runs, cases, files, sound, targets
+from tests.torture.cases import SETTINGS, good_run, put
+from tests.torture.targets import TARGETS
 
 
 @pytest.fixture(autouse=True)

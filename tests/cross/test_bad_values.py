@@ -1,4 +1,4 @@
-"""A mistake on a command line is one sentence: short versions of compare/torture/values.py.
+"""A mistake on a command line is one sentence: short versions of tests/torture/values.py.
 
 And the counts can go wrong: an answer of another kind is lost.
 """
@@ -15,8 +15,8 @@ import pytest
 
 from common import config, datasets
 from common.config import UserError
-from compare.torture import answers, values, wrong
-from compare.torture.values import Command
+from tests.torture import answers, values, wrong
+from tests.torture.values import Command
 
 SAID: list[str] = []
 
@@ -181,7 +181,7 @@ def test_a_place_that_cannot_be_written_is_known_before_the_work(
 
 def test_a_limit_has_one_sentence_in_a_command() -> None:
     """`--steps x` and `--steps 1` of `make parity` speak of the same range."""
-    from compare.parity import ParityArguments
+    from compare.parity.ladder import ParityArguments
 
     for word in ("x", "1", "100001"):
         with pytest.raises(UserError, match="--steps takes a whole number from 2 to 100000, not"):

@@ -14,9 +14,11 @@ import pytest
 
 from common import architecture, config
 from common.config import Config, UserError
-from compare import bench, engines, gpu_check, growth, limits, readme, timing
-from compare.baselines import product
+from compare import engines
 from compare.engines import ENGINES
+from compare.pages import readme
+from compare.speed import bench, gpu_check, growth, limits, timing
+from compare.speed.baselines import product
 from tests.conftest import ONE_THREAD, Command
 
 TABLE = architecture.mnist28()
@@ -184,7 +186,7 @@ def test_a_baseline_serves_turns(name: str) -> None:
         "config": config.to_json(Config(device="cpu", batch_size=4)),
         "random_images": True,
     }
-    timed = timing.Timed(name, engine, f"compare.baselines.{name.split('-')[0]}", task)
+    timed = timing.Timed(name, engine, f"compare.speed.baselines.{name.split('-')[0]}", task)
     try:
         for _ in range(2):
             timed.turn(1, 2)
@@ -222,7 +224,7 @@ def test_the_command(
 def test_a_process_that_fails_is_named() -> None:
     task = {"package": "pytorch_impl", "config": {"batch_size": 0}}
     with pytest.raises(UserError, match="process of pytorch ended early"):
-        timing.Timed("pytorch", ENGINES["pytorch"], "compare.timing", task)
+        timing.Timed("pytorch", ENGINES["pytorch"], "compare.speed.timing", task)
 
 
 def test_batches_do_not_repeat() -> None:
@@ -269,8 +271,8 @@ def test_growth_is_measured(data_dir: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 BARE = """
 import sys
-from compare import gpu_check, timing
-from compare.baselines import pytorch, product
+from compare.speed import gpu_check, timing
+from compare.speed.baselines import pytorch, product
 from pytorch_impl import state, step
 wanted = {"safetensors", "tyro", "PIL", "pooch", "matplotlib", "tensorboardX"}
 print(sorted(wanted & set(sys.modules)))

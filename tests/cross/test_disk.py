@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from common.appending import Appended, Curves
-from compare.torture import disk
+from tests.torture import disk
 
 TRAIN = """
 import time

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from common import config, conversion, sampling
-from compare import chinese, readme
+from compare.pages import chinese, readme
 
 ROOT = Path(__file__).parent.parent.parent
 ENGLISH, CHINESE, TOUR = "README.md", "README.zh-CN.md", "docs/side-by-side.md"
@@ -168,8 +168,8 @@ def test_the_chinese_tables_are_chinese() -> None:
     words = re.compile(r"[a-z]{2,} [a-z]{2,}", re.IGNORECASE)
     english = {cell for cell in cells if words.search(re.sub(r"`.*?`", "", cell))}
     assert len(cells) > 300
-    assert not english, f"compare/chinese.py lacks {english}"
-    assert "Measured on" not in read(CHINESE), "compare/chinese.py misses a sentence"
+    assert not english, f"compare/pages/chinese.py lacks {english}"
+    assert "Measured on" not in read(CHINESE), "compare/pages/chinese.py misses a sentence"
 
 
 def test_every_trap_and_no_other_has_its_chinese() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from compare.torture import faults
+from tests.torture import faults
 
 pytestmark = pytest.mark.skipif(bool(faults.unavailable()), reason=faults.unavailable() or "-")
 

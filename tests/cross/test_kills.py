@@ -18,9 +18,9 @@ from common.config import Config
 from common.early import NOTHING_SAVED
 from common.plan import Plan, check_directory
 from compare.engines import ENGINES, ROOT
-from compare.torture import kills, signals
-from compare.torture.signals import Shot
-from compare.torture.watched import CHECKPOINT, Reference, Training, differences, picture
+from tests.torture import kills, signals
+from tests.torture.signals import Shot
+from tests.torture.watched import CHECKPOINT, Reference, Training, differences, picture
 
 needs_proc = pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="where a process is, is read from /proc"

@@ -15,14 +15,14 @@ pytestmark = pytest.mark.skipif(
 
 
 def test_a_batch_too_large_for_the_memory_is_explained(tmp_path: Path, data_dir: str) -> None:
-    from compare.torture import memory
+    from tests.torture import memory
 
     status, err = memory.complaint(engines.ENGINES["pytorch"], tmp_path / "run", data_dir)
     assert memory.explained(status, err), (status, err)
 
 
 def test_a_traceback_is_no_explanation() -> None:
-    from compare.torture import memory
+    from tests.torture import memory
 
     assert not memory.explained(1, "RuntimeError: can't allocate memory")
     assert not memory.explained(2, "Traceback\nerror: a batch of 20000 images, --batch-size 10000")

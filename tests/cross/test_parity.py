@@ -12,9 +12,10 @@ import pytest
 from common import architecture
 from common.checkpoint import Arrays
 from common.config import Config, UserError
-from compare import engines, parity
+from compare import engines
 from compare.engines import Worker
-from compare.parity import Finding
+from compare.parity import ladder as parity
+from compare.parity.ladder import Finding
 
 # One that is not installed here is an error, not a shorter ladder.
 CHOSEN = engines.choose(engines.ALL)

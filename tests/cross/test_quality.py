@@ -18,7 +18,8 @@ import scipy.stats
 
 from common import datasets
 from common.config import UserError
-from compare import bands, evaluate, quality
+from compare.quality import bands, evaluate
+from compare.quality import measures as quality
 
 COUNT = 1500
 

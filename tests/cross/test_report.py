@@ -22,8 +22,11 @@ import pytest
 
 from common import batches, checkpoint, config, images
 from common.config import Config, UserError
-from compare import certificate, engines, evaluate, forward, progress, records, report, sidebyside
-from compare.records import Outcome
+from compare import engines
+from compare.quality import evaluate
+from compare.report import build as report
+from compare.report import certificate, forward, progress, records, sidebyside
+from compare.report.records import Outcome
 from tests.conftest import Command
 from tests.cross import browser
 from tests.cross.browser import Browser

@@ -18,8 +18,8 @@ UNPICKLERS = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "y
 ALLOWED = {
     "common/datasets.py": "ArrayUnpickler, which knows numpy's arrays and no other name",
     "pytorch_impl/convert.py": "the error of torch.load(weights_only=True)",
-    "compare/torture/broken_data.py": "writes the pickles that ArrayUnpickler is tried with",
-    "compare/torture/targets.py": "the same",
+    "tests/torture/broken_data.py": "writes the pickles that ArrayUnpickler is tried with",
+    "tests/torture/targets.py": "the same",
 }
 
 

@@ -77,7 +77,7 @@ def test_what_a_process_imports(module: str, never: set[str]) -> None:
 
 @pytest.mark.parametrize("block", ["step", "parity", "bench", "quality", "torture"])
 def test_the_readme_shows_the_real_step_and_the_stored_figures(block: str) -> None:
-    from compare import readme
+    from compare.pages import readme
 
     text = (ROOT / "README.md").read_text()
     assert f"<!-- begin {block} -->" in text

@@ -1,4 +1,4 @@
-"""Processes that meet, and long runs: short versions of `python -m compare.torture`.
+"""Processes that meet, and long runs: short versions of `python -m tests.torture`.
 
 That a training repeats bit for bit from process to process is tested where runs are stopped and
 resumed, in tests/pytorch and its likes.
@@ -16,12 +16,12 @@ import pytest
 from filelock import FileLock
 
 from common import checkpoint
-from compare import evaluate
-from compare.torture import steady, together
-from compare.torture.plain import PLAIN
-from compare.torture.row import Row
-from compare.torture.steady import Sample
-from compare.torture.watched import picture
+from compare.quality import evaluate
+from tests.torture import steady, together
+from tests.torture.plain import PLAIN
+from tests.torture.row import Row
+from tests.torture.steady import Sample
+from tests.torture.watched import picture
 
 
 def assert_nothing_lost(row: Row, tried: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from common import batches, checkpoint
-from common.config import Config, now, of_recipe
+from common.config import Config, hyperparameters, of_recipe
 from tensorflow_impl import state as states
 from tensorflow_impl import step as steps
 
@@ -209,7 +209,7 @@ def test_eager_step_is_the_graphs(recipe: str) -> None:
     state = fresh(precision="float64", recipe=recipe)
     for i in range(2):
         batch = tf.constant(images[i]), tf.constant(noise[i])
-        eager = steps.train_step(state, *batch, now(state.config, i))
+        eager = steps.train_step(state, *batch, hyperparameters(state.config, i))
         np.testing.assert_allclose(eager, metrics[i], rtol=1e-12)
 
 

@@ -1,0 +1,1 @@
+"""The parity ladder: every engine against every other, rung by rung."""

@@ -1,0 +1,1 @@
+"""How good: distances between drawn and real digits."""

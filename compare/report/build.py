@@ -1,0 +1,292 @@
+"""Runs side by side, as one page that opens from disk: `python -m compare.report RUN...`.
+
+    report/index.html      everything but the generators' weights; needs no network
+    report/weights/N.js    the generators, loaded when the reader walks through the latent space
+
+The runs may come from different machines and have different seeds; one that did not finish is
+shown with the reason. The page is compare/report/page/, its data one JSON object in it:
+
+    runs         what compare/report/records.py reads, with the address of its weights
+    certificate  facts of compare/report/certificate.py
+    divergence   losses' differences: of these runs, and of the free runs of `make parity`
+    rungs        the parity ladder's worst findings
+    quality      floor, bands over seeds
+    bench        the rows of `make bench`
+    shown        the noise behind the sample grids, by seed
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from common import batches, checkpoint, config, datasets
+from common.checkpoint import CheckpointError, write_atomically
+from common.config import UserError
+from common.environment import git_commit
+from common.run import SHOWN_IMAGES
+from compare.engines import ROOT
+from compare.parity.ladder import TITLES, worst_of_rungs
+from compare.quality import evaluate
+from compare.report import certificate, forward, records
+from compare.report.records import Record
+
+PAGE = Path(__file__).with_name("page")
+SCRIPTS = ("plot.js", "walk.js", "page.js")
+FIGURES = ROOT / "docs" / "figures"
+WEIGHTS = "weights"
+NEEDED = {"parity": "findings", "bench": "rows"}  # what a measurement's file must hold
+
+
+@dataclass(frozen=True)
+class ReportArguments:
+    """Which runs to show side by side."""
+
+    runs: tyro.conf.Positional[tuple[str, ...]]
+    """Run directories, of any engine, seed and machine."""
+
+    out: str = "report"
+    """Folder of the page: index.html and weights/."""
+
+    parity: str | None = None
+    """parity.json of `make parity` (default: parity/parity.json, else the one in docs/figures)."""
+
+    bench: str | None = None
+    """bench.json of `make bench` (default: bench/bench.json, else the one in docs/figures)."""
+
+    data_dir: str = "data"
+    """Folder of MNIST, which the first losses are computed from; nothing is fetched."""
+
+
+def write(
+    runs: list[Record],
+    out: Path,
+    data_dir: str,
+    parity: str | None = None,
+    bench: str | None = None,
+) -> Path:
+    """Write the page of these runs; its path. UserError if the folder cannot be written."""
+    ladder, rates = stored("parity", parity), stored("bench", bench)
+    data = {
+        "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": git_commit(),
+        "certificate": certificate.certify(runs, data_dir),
+        "divergence": divergence(runs, ladder),
+        "rungs": rungs(ladder),
+        "quality": quality(runs),
+        "bench": rates,
+        "shown": _noise(runs),
+    }
+    try:  # from here on only the disk can refuse
+        (out / WEIGHTS).mkdir(parents=True, exist_ok=True)
+        for old in (out / WEIGHTS).glob("*.js"):
+            old.unlink()
+        data["runs"] = [_with_weights(record, index, out) for index, record in enumerate(runs)]
+        path = out / "index.html"
+        write_atomically(path, page(data).encode())
+        return path
+    except OSError as error:
+        raise UserError(
+            f"--out {out} cannot be written ({error.strerror or error}); choose another."
+        ) from None
+
+
+def read_all(names: list[str]) -> list[Record]:
+    """The named runs, or UserError."""
+    paths = [Path(name) for name in names]
+    if len({os.path.realpath(path) for path in paths}) < len(paths):
+        raise UserError("A run is named twice; name each once.")
+    return [records.read(path) for path in paths]
+
+
+# ------------------------------------------------------------------ its data
+
+
+def _with_weights(record: Record, index: int, out: Path) -> dict[str, Any]:
+    """A run for the page; its generator, if it has a usable one, goes to a file of its own."""
+    shown = records.to_page(record) | {"weights": None, "averaged": False}
+    known = record.settings is not None and record.settings.architecture == forward.ARCHITECTURE
+    if record.checkpoint is None or not known:
+        return shown
+    try:
+        arrays = checkpoint.load(record.checkpoint).arrays
+    except CheckpointError as error:
+        print(f"warning: {error}", file=sys.stderr)
+        return shown
+    path = out / WEIGHTS / f"{index}.js"
+    write_atomically(path, forward.script(forward.sampler(arrays), str(index)).encode())
+    averaged = any(name.startswith(checkpoint.AVERAGE) for name in arrays)
+    return shown | {"weights": f"{WEIGHTS}/{index}.js", "averaged": averaged}
+
+
+def _noise(runs: list[Record]) -> dict[str, str]:
+    """Seed -> the noise behind its runs' grids, (16, Z) float32 in base64."""
+    found = {}
+    for record in runs:
+        settings = record.settings
+        if settings is not None:
+            noise = batches.shown_noise(settings.seed, SHOWN_IMAGES, settings.noise_size)
+            found[str(settings.seed)] = records.floats(noise)
+    return found
+
+
+def stored(name: str, given: str | None) -> dict[str, Any] | None:
+    """A measurement's JSON: the given one, else one made here, else the one that is kept."""
+    if given is not None:
+        try:
+            value = checkpoint.read_json(Path(given))
+        except (OSError, ValueError) as error:
+            raise UserError(f"--{name} {given} cannot be read as JSON ({error}).") from None
+        if not _usable(name, value):
+            raise UserError(f"--{name} {given} is not what `make {name}` writes.")
+        return value
+    for path in (Path(name) / f"{name}.json", FIGURES / f"{name}.json"):
+        try:
+            value = checkpoint.read_json(path)
+        except (OSError, ValueError):
+            continue
+        if _usable(name, value):
+            return value
+    return None
+
+
+def _usable(name: str, value: Any) -> bool:
+    """Does a measurement's JSON hold what the page takes from it?"""
+    try:
+        found = value[NEEDED[name]]
+        if name == "parity":
+            rungs(value)
+            divergence([], value)
+        return isinstance(found, list) and all(isinstance(row, dict) for row in found)
+    except (KeyError, TypeError, AttributeError, IndexError):
+        return False
+
+
+def divergence(runs: list[Record], parity: dict[str, Any] | None) -> dict[str, Any]:
+    """Relative differences of losses by step: of these runs, and of `make parity`'s free runs."""
+    numbers = {record.path: index for index, record in enumerate(runs)}
+    own = [
+        {
+            "run": numbers[found["run"]],
+            "reference": numbers[found["reference"]],
+            "values": records.floats(found["values"]),
+        }
+        for found in certificate.divergence([r for r in runs if r.settings is not None])
+    ]
+    free = (parity or {}).get("free")
+    # The kept curves may be of another measurement than the findings; then they say of which.
+    source = _source(free.get("source") or parity) if free else None
+    return {"own": own, "free": free, "source": source}
+
+
+def rungs(parity: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The worst finding of each rung of the parity ladder, and where it was measured."""
+    if parity is None:
+        return None
+    rows = [
+        found | {"kind": kind, "title": TITLES[found["rung"]]}
+        for kind, found in worst_of_rungs(parity["findings"])
+    ]
+    return {"rows": rows, **_source(parity)}
+
+
+def _source(record: dict[str, Any] | None) -> dict[str, Any]:
+    return {name: (record or {}).get(name) for name in ("processor", "commit", "command")}
+
+
+def quality(runs: list[Record]) -> dict[str, Any]:
+    """Which measures there are, the floor, and the bands of engines with several scored runs."""
+    scored = [record for record in runs if record.quality is not None]
+    measured = [
+        ((record.engine, str(record.quality.get("recipe"))), record.quality["measures"])
+        for record in scored
+        if record.quality is not None
+    ]
+    bands = [
+        {"engine": engine, "recipe": recipe, "runs": count, "mean": mean, "spread": spread}
+        for (engine, recipe), count, mean, spread in evaluate.bands(measured)
+    ]
+    first = scored[0].quality if scored else None
+    return {
+        "measures": {name: digits for name, (_, digits) in evaluate.MEASURES.items()},
+        "floor": first["floor"] if first else None,
+        "count": first["samples"]["count"] if first else None,
+        "accuracy": first["extractor"]["test_accuracy"] if first else None,
+        "extractor": evaluate.EXTRACTOR_SHA256[:12],
+        "bands": bands,
+    }
+
+
+# ------------------------------------------------------------------ the page
+
+
+def page(data: dict[str, Any]) -> str:
+    """The page with its data in it: one style, one script, both allowed by their hash alone."""
+    style = (PAGE / "style.css").read_text()
+    parts = "\n".join((PAGE / name).read_text() for name in SCRIPTS)
+    script = f"'use strict';\n(() => {{\n{parts}\n}})();\n"
+    template = (PAGE / "template.html").read_text()
+    strings = json.loads((PAGE / "strings.json").read_text())
+    filled = {
+        # 'self' and file: are for weights/ alone, served or from disk; no other address is allowed.
+        "policy": f"default-src 'none'; script-src {_hash(script)} 'self' file:; "
+        f"style-src {_hash(style)}; img-src data:; base-uri 'none'; form-action 'none'",
+        "style": style,
+        "script": script,
+        "strings": embedded(strings),
+        "data": embedded(data),
+    }
+    for name, content in filled.items():
+        before, after = template.split(f"{{{{{name}}}}}")
+        template = before + content + after
+    return template
+
+
+def _hash(content: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+
+
+def embedded(value: Any) -> str:
+    """A value as JSON that may stand in a <script> element: no markup in it can end that."""
+    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
+    text = text.encode(errors="replace").decode()  # half a character, which UTF-8 does not have
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _finite(value: Any) -> Any:
+    """The value with None for NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not float("-inf") < value < float("inf"):
+        return None
+    return value
+
+
+def main() -> None:
+    with config.command():
+        arguments, _ = config.parse(
+            ReportArguments,
+            sys.argv[1:],
+            prog="python -m compare.report",
+            description="Show runs side by side, as a page that opens from disk.",
+        )
+        if not arguments.runs:
+            raise UserError("The name of a run or file is missing; see --help.")
+        config.check_place("out", Path(arguments.out), folder=True)
+        datasets.check_folder(arguments.data_dir)
+        runs = read_all(list(arguments.runs))
+        path = write(
+            runs, Path(arguments.out), arguments.data_dir, arguments.parity, arguments.bench
+        )
+    print(f"{len(runs)} runs side by side -> {path}")

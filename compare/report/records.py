@@ -1,0 +1,307 @@
+"""What a run directory tells, read for the report; of any machine, finished or not.
+
+Beside the runs, `logs/<run>.log` holds what a training started by `make compare` said, and
+`logs/<run>.json` why it ended before its last step.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import hashlib
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from common import checkpoint, config, images
+from common.checkpoint import write_json
+from common.config import Config, UserError
+from common.outputs import METRICS, read_metrics
+from compare.engines import ENGINES
+from compare.quality import evaluate
+
+LOGS = "logs"
+TAIL = 12  # lines of a log that are shown
+PROGRESS = "progress.json"  # scores of a run's earlier states, see compare/report/progress.py
+SAVED_ZOOM = 3  # of the sample grids in a run directory
+POINTS = 6000  # metrics of longer runs are thinned to about as many steps
+
+# Why there is no finished run.
+KINDS = ("missing", "refused", "crashed", "killed", "diverged", "unfinished")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended that did not reach its last step."""
+
+    kind: str  # one of KINDS
+    status: int | None = None  # the process's exit status; negative: the signal that killed it
+    tail: str = ""  # the last lines of what it said
+
+    @staticmethod
+    def path(run: Path) -> Path:
+        """Where it is kept: beside the runs, since training empties a run directory."""
+        return run.parent / LOGS / f"{run.name}.json"
+
+    def write(self, run: Path) -> None:
+        """Keep it for a later report."""
+        write_json(self.path(run), dataclasses.asdict(self))
+
+    @staticmethod
+    def read(run: Path) -> Outcome | None:
+        """What was kept, if anything was."""
+        record = read_json(Outcome.path(run))
+        kind, status, tail = (record.get(name) for name in ("kind", "status", "tail"))
+        if kind in KINDS and isinstance(tail, str) and isinstance(status, int | None):
+            return Outcome(kind, status, tail)
+        return None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run, as far as its files tell."""
+
+    path: Path
+    engine: str  # a name of compare/engines.py, or the backend's if it is none of them
+    settings: Config | None = None  # None: there is no run directory
+    outcome: Outcome | None = None  # None: it is finished
+    step: int = 0
+    seconds: float | None = None  # of training
+    rate: float | None = None  # images per second
+    verdict: str | None = None  # of common/watch.py
+    environment: dict[str, Any] = field(default_factory=dict)
+    steps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    metrics: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    grids: dict[int, NDArray[np.uint8]] = field(default_factory=dict)  # step -> (H, W, C)
+    quality: dict[str, Any] | None = None  # quality.json, if it is of this checkpoint
+    progress: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """Its checkpoint file, if there is one."""
+        file = self.path / checkpoint.FILE_NAME
+        return file if file.exists() else None
+
+    @property
+    def hash(self) -> str | None:
+        """Of what determines the numbers: equal hash, equal experiment."""
+        if self.settings is None:
+            return None
+        return hashlib.sha256(config.experiment_key(self.settings).encode()).hexdigest()
+
+
+def read(path: Path) -> Record:
+    """A run, or UserError if the folder holds none."""
+    try:
+        values = checkpoint.read_json(path / "config.json")
+    except FileNotFoundError:
+        outcome = Outcome.read(path)
+        if outcome is None:
+            raise UserError(
+                f"{path} is no run directory: it has no config.json; give the folders that "
+                "training wrote."
+            ) from None
+        return Record(path, _engine_of_name(path.name), outcome=outcome)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}/config.json cannot be read ({error}).") from None
+    try:
+        settings = config.from_json(values)
+    except UserError as error:
+        raise UserError(f"{path}/config.json cannot be used: {error}") from None
+    environment, result = read_json(path / "environment.json"), read_json(path / "result.json")
+    outcome = None
+    if result.get("finished") is not True:
+        outcome = Outcome.read(path) or Outcome("unfinished", tail=tail(log_file(path)))
+    steps, metrics = _metrics(path)
+    watch = result.get("watch")
+    return Record(
+        path,
+        _engine(environment, path.name),
+        settings,
+        outcome,
+        step=_number(result, "step", int) or (int(steps[-1]) + 1 if len(steps) else 0),
+        seconds=_number(result, "seconds", float),
+        rate=_number(result, "images_per_second", float),
+        verdict=_text(watch.get("verdict")) if isinstance(watch, dict) else None,
+        environment=environment,
+        steps=steps,
+        metrics=metrics,
+        grids=_grids(path),
+        quality=_quality(path),
+        progress=progress_of(path),
+    )
+
+
+def missing(path: Path, engine: str, outcome: Outcome) -> Record:
+    """A run that could not be started."""
+    return Record(path, engine, outcome=outcome)
+
+
+def log_file(run: Path) -> Path:
+    """What the training of a run said, if `make compare` started it."""
+    return run.parent / LOGS / f"{run.name}.log"
+
+
+def tail(path: Path) -> str:
+    """The last lines of a log; nothing if there is none."""
+    try:
+        lines = checkpoint.read_regular(path).decode(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return "\n".join(line[:500] for line in lines[-TAIL:])
+
+
+# ------------------------------------------------------------------ parts of it
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; an empty one where there is none."""
+    try:
+        value = checkpoint.read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _number(values: dict[str, Any], name: str, kind: type) -> Any:
+    """A number that is not negative, or None."""
+    value: Any = values.get(name)
+    return kind(value) if config.is_number(value) and value >= 0 else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _engine(environment: dict[str, Any], name: str) -> str:
+    """pytorch, keras-jax ...: the backend and, for Keras, what it ran on."""
+    backend = environment.get("backend")
+    if not isinstance(backend, str):
+        return _engine_of_name(name)
+    versions = environment.get("versions")
+    for engine in ENGINES.values():
+        if engine.package == f"{backend}_impl" and engine.keras_backend in (
+            None,
+            *(versions if isinstance(versions, dict) else ()),
+        ):
+            return engine.name
+    return backend
+
+
+def _engine_of_name(name: str) -> str:
+    fitting = [engine for engine in ENGINES if name.startswith(f"{engine}-")]
+    return max(fitting, key=len, default=name)
+
+
+def _metrics(path: Path) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
+    try:
+        return read_metrics(path)
+    except OSError as error:
+        raise UserError(f"{path / 'metrics.jsonl'} cannot be read ({error}).") from None
+
+
+def _grids(path: Path) -> dict[int, NDArray[np.uint8]]:
+    """Updates before it -> sample grid, one pixel a pixel."""
+    found = {}
+    for file in sorted((path / "samples").glob("step-*.png")):
+        with contextlib.suppress(ValueError, OSError, SyntaxError):  # Pillow's of broken files
+            step = int(file.stem.removeprefix("step-"))
+            found[step] = images.read_png(file)[::SAVED_ZOOM, ::SAVED_ZOOM]
+    return found
+
+
+def _quality(path: Path) -> dict[str, Any] | None:
+    """The run's scores, if they are of this very checkpoint and of the extractor here."""
+    record = read_json(path / evaluate.FILE_NAME)
+    file = path / checkpoint.FILE_NAME
+    try:
+        if record["extractor"]["sha256"] != evaluate.EXTRACTOR_SHA256 or not file.exists():
+            return None
+        content = checkpoint.read_regular(file)
+        same = record["checkpoint"] == hashlib.sha256(content).hexdigest()
+        numbers = (record["samples"]["count"], record["extractor"]["test_accuracy"])
+        whole = evaluate.whole(record["measures"]) and evaluate.whole(record["floor"])
+        return record if same and whole and all(map(config.is_number, numbers)) else None
+    except (OSError, KeyError, TypeError):
+        return None
+
+
+def progress_of(path: Path) -> list[dict[str, Any]]:
+    """The scores of a run's earlier states, if they are by the extractor here."""
+    record = read_json(path / PROGRESS)
+    if record.get("extractor") != evaluate.EXTRACTOR_SHA256:
+        return []
+    states = record.get("states")
+    return [
+        row
+        for row in (states if isinstance(states, list) else [])
+        if isinstance(row, dict)
+        and type(row.get("step")) is int
+        and all(config.is_number(row.get(name)) for name in ("seconds", "frechet_distance"))
+    ]
+
+
+# ------------------------------------------------------------------ for the page
+
+
+def to_page(record: Record) -> dict[str, Any]:
+    """A record as the page's JSON, without what other parts of the report add."""
+    settings, environment = record.settings, record.environment
+    return {
+        "name": record.name,
+        "engine": record.engine,
+        "outcome": dataclasses.asdict(record.outcome) if record.outcome else None,
+        "seed": settings.seed if settings else None,
+        "recipe": settings.recipe if settings else None,
+        "precision": settings.precision if settings else None,
+        "batch": settings.batch_size if settings else None,
+        "total": config.total_steps(settings) if settings else None,
+        "step": record.step,
+        "seconds": record.seconds,
+        "rate": record.rate,
+        "verdict": record.verdict,
+        "hash": record.hash,
+        "machine": {
+            name: environment.get(name)
+            for name in ("processor", "device", "threads", "system", "python", "git_commit")
+        },
+        "versions": environment.get("versions") or {},
+        "samples": {str(step): png_uri(grid) for step, grid in record.grids.items()},
+        "metrics": _packed_metrics(record),
+        "progress": record.progress,
+        "measures": record.quality["measures"] if record.quality else None,
+    }
+
+
+def png_uri(image: NDArray[np.uint8]) -> str:
+    """An image (H, W, C) as a data: address."""
+    content = io.BytesIO()
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    picture.save(content, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+
+
+def floats(values: Any) -> str:
+    """Numbers as little-endian float32 in base64."""
+    return base64.b64encode(np.asarray(values, "<f4").tobytes()).decode()
+
+
+def _packed_metrics(record: Record) -> dict[str, str]:
+    """steps and each metric, float32. Of a long run the first 1000 steps and every so many."""
+    count = len(record.steps)
+    kept = np.arange(count)
+    if count > POINTS:
+        kept = np.concatenate([kept[:1000], kept[1000 :: -(-count // (POINTS - 1000))]])
+    packed = {"steps": floats(record.steps[kept])}
+    # A run that ended before its first record has none.
+    return packed | {name: floats(record.metrics.get(name, kept)[kept]) for name in METRICS}

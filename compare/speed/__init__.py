@@ -1,0 +1,1 @@
+"""How fast: benchmarks against each framework's own loop and the machine's limit."""

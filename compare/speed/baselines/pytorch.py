@@ -1,0 +1,87 @@
+"""The published PyTorch loop, written plainly: what a reader of the tutorial runs.
+
+`python -m compare.speed.baselines.pytorch JSON` serves timed steps as timing.py does. The
+images lie ready as float tensors, so that no data loader is timed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from common.config import Config, from_json
+from compare.speed.timing import Stream, images_of, serve
+
+
+def networks(noise_size: int) -> tuple[nn.Module, nn.Module]:
+    """The tutorial's discriminator and generator."""
+    discriminator = nn.Sequential(
+        nn.Conv2d(1, 32, 5, 1), nn.LeakyReLU(0.01), nn.MaxPool2d(2, 2),
+        nn.Conv2d(32, 64, 5, 1), nn.LeakyReLU(0.01), nn.MaxPool2d(2, 2),
+        nn.Flatten(), nn.Linear(1024, 1024), nn.LeakyReLU(0.01), nn.Linear(1024, 1),
+    )  # fmt: skip
+    generator = nn.Sequential(
+        nn.Linear(noise_size, 1024), nn.ReLU(True), nn.BatchNorm1d(1024),
+        nn.Linear(1024, 7 * 7 * 128), nn.ReLU(True), nn.BatchNorm1d(7 * 7 * 128),
+        nn.Unflatten(1, (128, 7, 7)),
+        nn.ConvTranspose2d(128, 64, 4, 2, padding=1), nn.ReLU(True), nn.BatchNorm2d(64),
+        nn.ConvTranspose2d(64, 1, 4, 2, padding=1), nn.Tanh(),
+    )  # fmt: skip
+    return discriminator, generator
+
+
+def loop(config: Config) -> Callable[[list[Tensor]], None]:
+    """Networks and optimizers, and the loop over images (B, 1, 28, 28) in [-1, 1]."""
+    there = torch.cuda.is_available() and config.device != "cpu"
+    device = torch.device("cuda" if there else "cpu")
+    D, G = (network.to(device) for network in networks(config.noise_size))
+    rate, betas = config.learning_rate, (config.beta1, config.beta2)
+    d_optimizer = torch.optim.Adam(D.parameters(), lr=rate, betas=betas)
+    g_optimizer = torch.optim.Adam(G.parameters(), lr=rate, betas=betas)
+    bce = F.binary_cross_entropy_with_logits
+
+    def train(x: Tensor) -> None:
+        real = x.to(device)
+        logits_real = D(real)
+        noise = ((torch.rand(len(x), config.noise_size) - 0.5) / 0.5).to(device)
+        logits_fake = D(G(noise))
+        ones, zeros = torch.ones_like(logits_real), torch.zeros_like(logits_fake)
+        d_loss = bce(logits_real, ones) + bce(logits_fake, zeros)
+        d_optimizer.zero_grad()
+        d_loss.backward()
+        d_optimizer.step()
+
+        g_loss = bce(D(G(noise)), ones)
+        g_optimizer.zero_grad()
+        g_loss.backward()
+        g_optimizer.step()
+
+    def work(data: list[Tensor]) -> None:
+        for x in data:
+            train(x)
+        if there:
+            torch.cuda.synchronize()
+
+    return work
+
+
+def floats(images: np.ndarray) -> list[Tensor]:
+    """uint8 (K, B, H, W, C) -> K float tensors (B, C, H, W) in [-1, 1]."""
+    return [torch.from_numpy(x).permute(0, 3, 1, 2).float() / 127.5 - 1 for x in images]
+
+
+def main() -> None:
+    task = json.loads(sys.argv[1])
+    config = from_json(task["config"])
+    stream = Stream(config, images_of(task, config))
+    serve(lambda count: floats(stream.next(count)[0]), loop(config))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""A TensorFlow loop in the shape of TensorFlow's DCGAN tutorial: what its reader writes.
+
+Layers from tf.keras; one tf.function with a tape over each network; both gradients from the same
+forward passes, then both updates. `python -m compare.speed.baselines.tensorflow JSON` serves timed
+steps as timing.py does. The images lie ready as float tensors, so that no input is timed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+from common.config import Config, from_json
+from common.quiet import quiet
+from compare.speed.timing import Stream, images_of, serve
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+with quiet():
+    import tensorflow as tf
+
+    tf.config.list_logical_devices()
+
+layers = tf.keras.layers
+
+
+def networks(noise_size: int) -> tuple[Any, Any]:
+    """This experiment's discriminator and generator, from stock layers."""
+    discriminator = tf.keras.Sequential([
+        layers.Input((28, 28, 1)),
+        layers.Conv2D(32, 5), layers.LeakyReLU(0.01), layers.MaxPool2D(),
+        layers.Conv2D(64, 5), layers.LeakyReLU(0.01), layers.MaxPool2D(),
+        layers.Flatten(), layers.Dense(1024), layers.LeakyReLU(0.01), layers.Dense(1),
+    ])  # fmt: skip
+    generator = tf.keras.Sequential([
+        layers.Input((noise_size,)),
+        layers.Dense(1024), layers.ReLU(), layers.BatchNormalization(),
+        layers.Dense(7 * 7 * 128), layers.ReLU(), layers.BatchNormalization(),
+        layers.Reshape((7, 7, 128)),
+        layers.Conv2DTranspose(64, 4, 2, "same"), layers.ReLU(), layers.BatchNormalization(),
+        layers.Conv2DTranspose(1, 4, 2, "same", activation="tanh"),
+    ])  # fmt: skip
+    return discriminator, generator
+
+
+def main() -> None:
+    task = json.loads(sys.argv[1])
+    config: Config = from_json(task["config"])
+    if config.device == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+    D, G = networks(config.noise_size)
+    d_optimizer = tf.keras.optimizers.Adam(config.learning_rate, beta_1=config.beta1)
+    g_optimizer = tf.keras.optimizers.Adam(config.learning_rate, beta_1=config.beta1)
+    bce = tf.keras.losses.BinaryCrossentropy(from_logits=True)
+
+    @tf.function
+    def train_step(real: tf.Tensor) -> None:
+        noise = tf.random.uniform((config.batch_size, config.noise_size), -1, 1)
+        with tf.GradientTape() as g_tape, tf.GradientTape() as d_tape:
+            fake = G(noise, training=True)
+            logits_real, logits_fake = D(real, training=True), D(fake, training=True)
+            g_loss = bce(tf.ones_like(logits_fake), logits_fake)
+            d_loss = bce(tf.ones_like(logits_real), logits_real) + bce(
+                tf.zeros_like(logits_fake), logits_fake
+            )
+        g_gradients = g_tape.gradient(g_loss, G.trainable_variables)
+        d_gradients = d_tape.gradient(d_loss, D.trainable_variables)
+        g_optimizer.apply_gradients(zip(g_gradients, G.trainable_variables, strict=True))
+        d_optimizer.apply_gradients(zip(d_gradients, D.trainable_variables, strict=True))
+
+    stream = Stream(config, images_of(task, config))
+
+    def prepare(count: int) -> list[tf.Tensor]:
+        return [tf.cast(images, tf.float32) / 127.5 - 1 for images in stream.next(count)[0]]
+
+    def work(data: list[tf.Tensor]) -> None:
+        for real in data:
+            train_step(real)
+        d_optimizer.iterations.numpy()  # waits for the device
+
+    serve(prepare, work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,327 @@
+"""Is a GPU's training right, and how fast? `python -m compare.gpu_check`, under eight minutes.
+
+For a bare machine: a clone of this repository, and torch, numpy and nothing else need be there.
+pytorch_impl is checked, and keras_impl on torch and jax where Keras is installed. Each run is a
+process of its own. The images are random numbers: neither check nor timing asks what they show.
+Exit status 1 if a difference is above its bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import itertools
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common import config
+from common.checkpoint import initial
+from common.config import Config, UserError
+from compare import engines
+from compare.engines import ENGINES, Engine
+from compare.speed import timing
+
+Arrays = dict[str, NDArray[Any]]
+
+STEPS = 20  # checked iterations: the ladder's length of a window
+# The parity ladder's bounds, rungs 1, 3 and 4; its precision is float64 unless said.
+OUTPUTS, OUTPUTS_FLOAT32, ONE_STEP, LOSSES = 1e-13, 1e-5, 1e-12, 1e-10
+
+
+# ------------------------------------------------------------------ one run
+
+
+def worker(task: dict[str, Any]) -> None:
+    """Outputs, the state after one iteration, the state and the losses after STEPS: one .npz.
+
+    chunk: iterations per call of train_chunk. resume: after half of them go on in a new state.
+    """
+    settings = config.from_json(task["config"])
+    no_tensor_float()
+    dataset = timing.RandomImages(settings)
+    states = importlib.import_module(f"{task['package']}.state")
+    steps = importlib.import_module(f"{task['package']}.step")
+
+    def begin(arrays: Arrays) -> Any:
+        state = states.TrainState(settings)
+        states.from_canonical(state, arrays)
+        if settings.compile:
+            steps.compile_step(state)
+        return state
+
+    images, noise = timing.Stream(settings, dataset).next(STEPS)
+    forward = begin(initial(settings))
+    arrays = {f"outputs/{k}": v for k, v in steps.outputs(forward, images[0], noise[0]).items()}
+    state = begin(initial(settings))
+    cuts = [0, 1, *range(1 + task["chunk"], STEPS, task["chunk"]), STEPS]
+    losses = []
+    for start, end in itertools.pairwise(cuts):
+        if task["resume"] and start >= STEPS // 2:
+            state = begin(states.to_canonical(state))
+            task["resume"] = False
+        losses.append(steps.train_chunk(state, images[start:end], noise[start:end]))
+        if end == 1:
+            arrays |= {f"first/{k}": np.array(v) for k, v in states.to_canonical(state).items()}
+    arrays |= {f"last/{k}": np.array(v) for k, v in states.to_canonical(state).items()}
+    np.savez(task["out"], losses=np.concatenate(losses), **arrays)
+
+
+def no_tensor_float() -> None:
+    """Full float32 on the GPU, where float32 is compared; a timing leaves the default."""
+    try:
+        import torch
+    except ImportError:
+        return
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def run(
+    engine: Engine, settings: Config, folder: Path, chunk: int = 1, resume: bool = False
+) -> Arrays:
+    """A worker's arrays. UserError with what it said last if it failed."""
+    out = folder / "run.npz"
+    task = {
+        "package": engine.package,
+        "config": config.to_json(settings),
+        "chunk": chunk,
+        "resume": resume,
+        "out": str(out),
+    }
+    # Two busy threads on two cores can make a small float64 step many times slower.
+    process = engines.start(
+        engine, "compare.speed.gpu_check", "worker", json.dumps(task), threads=1
+    )
+    engines.finish(engine, process)
+    with np.load(out) as file:
+        return {name: file[name] for name in file.files}
+
+
+# ------------------------------------------------------------------ correctness
+
+
+def difference(a: Arrays, b: Arrays, prefix: str) -> float:
+    """The largest ||a - b|| / ||b|| of the arrays under a prefix; infinite if names differ."""
+    names = [name for name in a if name.startswith(prefix)]
+    if not names or set(names) != {name for name in b if name.startswith(prefix)}:
+        return float("inf")
+    worst = 0.0
+    for name in names:
+        x, y = a[name].astype(np.float64), b[name].astype(np.float64)
+        if x.shape != y.shape or not np.isfinite(x).all():
+            return float("inf")
+        norm = float(np.linalg.norm(y))
+        distance = float(np.linalg.norm(x - y))
+        worst = max(worst, distance / norm if norm else distance)
+    return worst
+
+
+def check(engine: Engine, base: Config, folder: Path, can_compile: bool) -> bool:
+    """Print every comparison of an engine; whether all bounds hold."""
+    double = dataclasses.replace(base, precision="float64", batch_size=16)
+    single = dataclasses.replace(double, precision="float32")
+    reference = run(engine, dataclasses.replace(double, device="cpu"), folder)
+    reference32 = run(engine, dataclasses.replace(single, device="cpu"), folder)
+    name, good = f"{engine.name}, {base.device} against cpu", True
+
+    def compare(what: str, a: Arrays, b: Arrays, prefix: str, bound: float) -> None:
+        nonlocal good
+        found = difference(a, b, prefix)
+        good &= found <= bound
+        print(f"| {what} | {found:.1e} | {bound:.0e} | {'holds' if found <= bound else 'BROKEN'} |")
+
+    print(f"\n{name}\n\n| | worst difference | bound | |\n|---|---|---|---|")
+    eager = run(engine, double, folder)
+    compare("outputs", eager, reference, "outputs/", OUTPUTS)
+    compare(
+        "outputs in float32", run(engine, single, folder), reference32, "outputs/", OUTPUTS_FLOAT32
+    )
+    compare("state after one iteration", eager, reference, "first/", ONE_STEP)
+    compare(f"losses of {STEPS} iterations", eager, reference, "losses", LOSSES)
+    chunked = run(engine, double, folder, chunk=STEPS)
+    compare("all iterations in one call: losses", chunked, reference, "losses", LOSSES)
+    resumed = run(engine, double, folder, resume=True)
+    compare("continued in a new state: losses", resumed, reference, "losses", LOSSES)
+    if can_compile:
+        whole = dataclasses.replace(double, compile=True)
+        compiled = run(engine, whole, folder, chunk=STEPS - 1)
+        compare("compiled: state after one iteration", compiled, reference, "first/", ONE_STEP)
+        compare("compiled: losses", compiled, reference, "losses", LOSSES)
+        resumed = run(engine, whole, folder, chunk=STEPS // 4, resume=True)
+        compare("compiled, continued: losses", resumed, reference, "losses", LOSSES)
+    # At a lower rate than its own, by which rounding grows too fast to compare.
+    tuned = dataclasses.replace(double, recipe="tuned", steps=STEPS, learning_rate=1e-4)
+    tuned = config.of_recipe(tuned, {"learning_rate"})
+    wanted = run(engine, dataclasses.replace(tuned, device="cpu"), folder)
+    found = run(engine, dataclasses.replace(tuned, compile=can_compile), folder, chunk=STEPS)
+    compare("recipe tuned: losses", found, wanted, "losses", LOSSES)
+    compare("recipe tuned: state at the end", found, wanted, "last/", LOSSES)
+    return good
+
+
+# ------------------------------------------------------------------ speed
+
+
+def time_one(
+    engine: Engine, module: str, settings: Config, turns: int, turn: int, chunk: int
+) -> list[float]:
+    """Seconds per iteration of each turn: `turn` iterations, `chunk` of them in a call."""
+    task = {
+        "package": engine.package,
+        "config": config.to_json(settings),
+        "random_images": True,
+    }
+    timed = timing.Timed(engine.name, engine, module, task)
+    try:
+        timed.turn(0, chunk)
+        timed.seconds.clear()
+        means = []
+        for _ in range(turns):
+            for _ in range(turn // chunk):
+                timed.turn(0, chunk)
+            means.append(statistics.fmean(timed.seconds))
+            timed.seconds.clear()
+    finally:
+        timed.close()
+    return means
+
+
+def speed(
+    chosen: list[Engine],
+    base: Config,
+    turns: int,
+    turn: int,
+    can_compile: bool,
+    deadline: float,
+) -> None:
+    """Print the table; rows for which no time is left are named."""
+    print(f"\nbatch {base.batch_size}, median of {turns} turns of {turn} iterations\n")
+    print("| | precision | ms per iteration (low to high) | images/s | times the plain loop |")
+    print("|" + "---|" * 5)
+    for engine in chosen:
+        plain: float | None = None
+        baseline = f"compare.speed.baselines.{engine.name.split('-')[0]}"
+        cases: list[tuple[str, str, Config, int]] = [("plain loop", baseline, base, turn)]
+        for compiled in (False, True) if can_compile else (False,):
+            for precision in ("float32", "bfloat16"):
+                settings = dataclasses.replace(base, precision=precision, compile=compiled)
+                for chunk in (1, turn):
+                    title = f"{'compiled' if compiled else 'eager'}, {chunk} a call"
+                    cases.append((title, "compare.speed.timing", settings, chunk))
+        for title, module, settings, chunk in cases:
+            row = f"| {engine.name}: {title} | {settings.precision} "
+            if time.monotonic() > deadline:
+                print(row + "| left out: no time left | - | - |")
+                continue
+            try:
+                seconds = time_one(engine, module, settings, turns, turn, chunk)
+            except UserError as error:
+                print(row + f"| failed: {error} | - | - |", flush=True)
+                continue
+            median = statistics.median(seconds)
+            plain = plain or (median if title == "plain loop" else None)
+            low, high = 1000 * min(seconds), 1000 * max(seconds)
+            print(
+                row + f"| {1000 * median:.3f} ({low:.3f} to {high:.3f}) "
+                f"| {settings.batch_size / median:.0f} | {plain / median if plain else 0:.2f} |",
+                flush=True,
+            )
+
+
+# ------------------------------------------------------------------ the whole
+
+
+class Parser(argparse.ArgumentParser):
+    """One sentence and exit status 2 for a mistake, as every command here has it."""
+
+    def error(self, message: str) -> NoReturn:
+        config.fail(UserError(f"{message}; see --help."))
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = Parser(prog="python -m compare.gpu_check", description=str(__doc__).split("\n")[0])
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--batch-size", type=int, default=128, help="of the timings")
+    parser.add_argument("--turns", type=int, default=4, help="per row")
+    parser.add_argument("--turn", type=int, default=250, help="iterations in a turn")
+    parser.add_argument("--minutes", type=float, default=8, help="no row starts after so many")
+    for name in ("check", "speed", "keras"):
+        parser.add_argument(f"--no-{name}", dest=name, action="store_false")
+    arguments = parser.parse_args(argv)
+    for name, least in (("batch_size", 2), ("turns", 1), ("turn", 1), ("minutes", 0)):
+        if not least <= getattr(arguments, name) <= 10_000:
+            parser.error(
+                f"{config.flag(name)} takes a number from {least} to 10000, "
+                f"not {getattr(arguments, name)}"
+            )
+    return arguments
+
+
+def describe(device: str) -> str:
+    """The device in words. UserError without torch, or if the device is absent."""
+    if ENGINES["pytorch"].missing:
+        raise UserError("compare.gpu_check needs torch, which is not installed.")
+    process = engines.start(ENGINES["pytorch"], "compare.speed.gpu_check", "describe")
+    version, _, name = engines.finish(ENGINES["pytorch"], process).partition("|")
+    if device == "cuda" and not name.strip():
+        raise UserError(
+            f"torch {version} finds no CUDA device here; --device cpu tries this command without."
+        )
+    return f"torch {version} on {name.strip() if device == 'cuda' else 'the processor'}"
+
+
+def say_versions() -> None:
+    """`VERSION|CARD`, the card empty where there is none; this process imports torch."""
+    import torch
+
+    there = torch.cuda.is_available()
+    print(f"{torch.__version__}|{torch.cuda.get_device_name(0) if there else ''}")
+
+
+def main(argv: list[str]) -> None:
+    if argv == ["describe"]:
+        say_versions()
+        return
+    if argv[:1] == ["worker"]:
+        try:
+            worker(json.loads(argv[1]))
+        except UserError as error:
+            config.fail(error)
+        return
+    arguments = parse(argv)
+    deadline = time.monotonic() + 60 * arguments.minutes
+    chosen = [
+        engine
+        for name, engine in ENGINES.items()
+        if name in ("pytorch", *(("keras-torch", "keras-jax") if arguments.keras else ()))
+        and not engine.missing
+    ]
+    base = Config(device=arguments.device, batch_size=arguments.batch_size)
+    good = True
+    with config.command():
+        print(describe(arguments.device))
+        for engine in chosen if arguments.check else ():
+            can_compile = arguments.device == "cuda" and engine.name != "keras-torch"
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    good &= check(engine, base, Path(folder), can_compile)
+                except UserError as error:
+                    good = False
+                    print(f"\n{engine.name} FAILED: {error}", flush=True)
+        for engine in chosen if arguments.speed else ():
+            can_compile = arguments.device == "cuda" and engine.name != "keras-torch"
+            speed([engine], base, arguments.turns, arguments.turn, can_compile, deadline)
+    print("\nEvery bound holds." if good else "\nA bound is BROKEN.")
+    raise SystemExit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,269 @@
+"""Broken files thought up by hand: `python -m tests.torture.cases FOLDER FIRST EVERY`.
+
+tests/torture/broken.py has the cases. A process of this module tries them and says before each
+one its name, and after it what was wrong; whoever started it sees a hang or a crash and goes on
+with the next case.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+from common import architecture, checkpoint, config, images
+from common.architecture import Architecture, Layer
+from common.config import Config
+from compare.engines import ROOT
+from tests.torture.row import Row, Say
+
+SETTINGS = Config(noise_size=3, batch_size=2, train_images=8, steps=4)
+STEP = 2
+SECONDS = 60  # without a word from the process: a hang
+EVERY = 10  # seconds between two lines of progress
+
+
+@dataclass(frozen=True)
+class Case:
+    """One broken file: `check` makes it in an empty folder and says what was wrong, or None."""
+
+    kind: str
+    name: str
+    check: Callable[[Path], str | None]
+
+
+def tiny_architecture(noise_size: int) -> Architecture:
+    """Two layers a network, every kind of parameter, so that a checkpoint is below 4 KiB."""
+    names = ("scale", "offset", "moving_mean", "moving_variance")
+    norm: dict[str, tuple[int, ...]] = dict.fromkeys(names, (3,))
+    return Architecture(
+        name="mnist28",
+        image_shape=(28, 28, 1),
+        noise_size=noise_size,
+        discriminator=(Layer("dense1", "dense", (2,), {"kernel": (4, 2), "bias": (2,)}, 4),),
+        generator=(
+            Layer("dense1", "dense", (3,), {"kernel": (noise_size, 3), "bias": (3,)}, noise_size),
+            Layer("norm1", "batch_norm", (3,), norm),
+        ),
+    )
+
+
+def good_run(path: Path, settings: Config = SETTINGS, step: int = STEP) -> Path:
+    """A run directory of the tiny networks, whole up to a step."""
+    (path / "samples").mkdir(parents=True)
+    arrays = checkpoint.initial(settings) | {n: np.array(step) for n in checkpoint.COUNTS}
+    file = path / checkpoint.FILE_NAME
+    checkpoint.save(file, arrays, settings, "pytorch", {"numpy": "2"})
+    row = {"d_loss": 1.5, "g_loss": 0.5, "d_real": 0.75, "d_fake": 0.25}
+    lines = [json.dumps({"step": i, **row}) + "\n" for i in range(step)]
+    (path / "metrics.jsonl").write_text("".join(lines))
+    images.save_png(path / "samples" / "step-000000.png", np.zeros((8, 8, 1), np.uint8))
+    result = {"step": step, "seconds": 1.5, "images_per_second": 20.0, "finished": False}
+    watch = {"verdict": "sound", "warned": None}
+    for name, value in (
+        ("config.json", config.to_json(settings)),
+        ("environment.json", {"backend": "pytorch", "command": ["train"], "threads": 1}),
+        ("result.json", {**result, "watch": watch}),
+    ):
+        (path / name).write_text(json.dumps(value))
+    return path
+
+
+def furnish(folder: Path) -> Path:
+    """A scratch folder with good runs and with what is none, by the names of wrong.py."""
+    folder.mkdir()
+    with mock.patch.dict(architecture.ARCHITECTURES, {"mnist28": tiny_architecture}):
+        good_run(folder / "run")
+        good_run(folder / "done", step=4)
+        (folder / "done" / "environment.json").unlink()
+        good_run(folder / "wide", replace(SETTINGS, precision="float64"))
+        good_run(folder / "tuned", config.of_recipe(replace(SETTINGS, recipe="tuned")))
+        good_run(folder / "broken")
+        file = folder / "run" / checkpoint.FILE_NAME
+        shutil.copy(file, folder / "lone.safetensors")
+        checkpoint.save_weights(folder / "weights.safetensors", checkpoint.load(file))
+    (folder / "broken" / checkpoint.FILE_NAME).write_bytes(b"\0" * 100)
+    (folder / "broken" / "config.json").write_text("{")
+    for name in ("empty", "empty.pth", "empty.npy", "thesis"):
+        (folder / name).mkdir()
+    (folder / "thesis" / "thesis.tex").write_text("")
+    (folder / "file").write_text("a file")
+    (folder / "deep.json").write_text("[" * 100_000)
+    (folder / "findings.json").write_text('{"findings": [{"rung": 1}]}')
+    (folder / "rows.json").write_text('{"rows": 3}')
+    for name, kind in (("link-to-run", "run"), ("link-to-data", "data")):
+        (folder / name).symlink_to(kind)
+    for name in ("dangling", "loop", "device", "fifo", "zeros"):
+        put(folder / name, name)
+    return folder
+
+
+def put(path: Path, kind: str) -> None:
+    """Make a broken file: a text of TEXTS, or one of KINDS, which are no files that can be read."""
+    match kind:
+        case "folder":
+            path.mkdir()
+        case "full folder":
+            (path / "x").mkdir(parents=True)
+        case "dangling":
+            path.symlink_to("absent")
+        case "loop":
+            path.symlink_to(path.name)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "null":
+            path.symlink_to("/dev/null")
+        case "terminal":
+            path.symlink_to("/dev/tty")
+        case "fifo":
+            os.mkfifo(path)
+        case "zeros":
+            with path.open("wb") as file:
+                file.truncate(2**40)  # a hole: it takes no space
+        case "link to itself as a folder":
+            path.symlink_to(".")
+        case _:
+            path.write_bytes(TEXTS[kind])
+
+
+TEXTS: dict[str, bytes] = {
+    "nothing": b"",
+    "a space": b" ",
+    "null": b"null",
+    "a list": b"[]",
+    "a number": b"3",
+    "a text": b'"x"',
+    "half an object": b'{"step": 2, "sec',
+    "no JSON": b"step = 2",
+    "nested deeply": b"[" * 100_000,
+    "objects nested deeply": b'{"step":' * 100_000,
+    "zeros": bytes(4096),
+    "no UTF-8": b'{"step": "\xff\xfe\xfd"}',
+    "UTF-16": '{"step": 2}'.encode("utf-16"),
+    "half a character": b'{"step": "\\ud800", "backend": "\\ud800", "verdict": "\\udfff"}',
+    "NaN": b'{"step": NaN, "seconds": NaN, "images_per_second": NaN, "d_loss": NaN}',
+    "infinity": b'{"step": 1e999, "seconds": Infinity, "images_per_second": -Infinity}',
+    "a huge number": b'{"step": ' + b"9" * 400 + b', "seconds": 1' + b"0" * 400 + b"}",
+    "a number of too many digits": b'{"step": ' + b"9" * 5000 + b"}",
+    "negative": b'{"step": -1, "seconds": -1, "images_per_second": -1, "noise_size": -1}',
+    "other types": b'{"step": "2", "seconds": [], "images_per_second": {}, "finished": "no"}',
+    "a page": b"<!doctype html><title>404</title>",
+    "a picture": b"\x89PNG\r\n\x1a\n" + bytes(20),
+    "an empty object": b"{}",
+    "unknown fields": b'{"later": 1, "watch": 3, "versions": [], "states": 3, "floor": []}',
+}
+
+
+KINDS = [
+    "folder", "full folder", "dangling", "loop", "device", "null", "terminal", "fifo", "zeros",
+    "link to itself as a folder",
+]  # fmt: skip
+
+
+# ------------------------------------------------------------------ trying them
+
+
+def attempt(cases: list[Case], indices: range, folder: Path) -> None:
+    """Try some cases in this process; a line before and one after each, as JSON."""
+    with mock.patch.dict(architecture.ARCHITECTURES, {"mnist28": tiny_architecture}):
+        for index in indices:
+            case = cases[index]
+            print(json.dumps({"index": index, "kind": case.kind, "name": case.name}), flush=True)
+            place = Path(tempfile.mkdtemp(dir=folder))
+            try:
+                fault = case.check(place)
+            except BaseException as error:
+                fault = f"{type(error).__name__}: {error}"
+            finally:
+                shutil.rmtree(place)
+            print(json.dumps({"fault": fault}), flush=True)
+
+
+def _lines(process: subprocess.Popen[str]) -> queue.Queue[str]:
+    """What a process says, line by line, as it says it; an empty line at its end."""
+    said: queue.Queue[str] = queue.Queue()
+
+    def read() -> None:
+        assert process.stdout is not None
+        with process.stdout:
+            for line in process.stdout:
+                said.put(line)
+        said.put("")
+
+    threading.Thread(target=read, daemon=True).start()
+    return said
+
+
+def run(work: Path, say: Say, every: int = 1) -> list[Row]:
+    """Every case, or every so many: a row for each kind."""
+    tried: dict[str, list[str | None]] = {}
+    first, told = 0, time.monotonic()
+    while first >= 0:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", __spec__.name, work, str(first), str(every)],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        said, now = _lines(process), None
+        first = -1
+        while True:
+            try:
+                line = said.get(timeout=SECONDS)
+            except queue.Empty:
+                line = ""
+            if not line:
+                break
+            if not line.startswith("{"):
+                continue
+            message = json.loads(line)
+            if "fault" not in message:
+                now = message
+                continue
+            assert now is not None
+            fault = message["fault"]
+            tried.setdefault(now["kind"], []).append(fault)
+            if fault is not None:
+                say(f"files: LOST {now['kind']}, {now['name']}: {fault}")
+            if time.monotonic() - told > EVERY:
+                told = time.monotonic()
+                say(f"files: {sum(map(len, tried.values()))} cases by hand")
+            now = None
+        hung = process.poll() is None and now is not None
+        process.kill()
+        status = process.wait()
+        if now is not None:  # it hung in this case, or it took the process with it
+            tried.setdefault(now["kind"], []).append(now["name"])
+            how = "no answer" if hung else f"the process ended with {status}"
+            say(f"files: LOST {now['kind']}, {now['name']}: {how}")
+            first = now["index"] + every
+        elif status != 0 and not tried:
+            raise RuntimeError(f"the process of {__spec__.name} ended with {status} at once")
+    rows = []
+    for kind, faults in tried.items():
+        row = Row("files", f"{kind}, by hand", len(faults), faults.count(None))
+        say(f"files: {row.what}: {row.tried} tried, {row.lost} lost")
+        rows.append(row)
+    return rows
+
+
+if __name__ == "__main__":
+    from tests.torture.broken import all_cases
+
+    found = all_cases()
+    attempt(found, range(int(sys.argv[2]), len(found), int(sys.argv[3])), Path(sys.argv[1]))

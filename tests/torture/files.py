@@ -1,0 +1,155 @@
+"""Broken files: coverage-guided fuzzing of every parser, and cases that were thought up by hand.
+
+A parser survives an input if it gives a checked value or refuses it as declared, in seconds and
+without much memory: tests/torture/targets.py has the parsers and the checks, fuzz.py the process
+that libFuzzer drives, cases.py the cases by hand.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from common import checkpoint, config
+from common.config import Config
+from compare.engines import ROOT, Engine
+from tests.torture import cases
+from tests.torture.answers import by_processes, forbid_frameworks
+from tests.torture.fuzz import COUNTS
+from tests.torture.row import Row, Say
+
+# Target -> what it is, and how many inputs the long version tries.
+INPUTS = {
+    "checkpoint": ("checkpoint files", 1_000_000),
+    "idx": ("IDX files", 200_000),
+    "gzip": ("gzip files", 200_000),
+    "wheel": ("pickles and wheels of MNIST", 100_000),
+    "npy": ("arrays of images", 100_000),
+    "png": ("sample pictures", 100_000),
+    "config": ("settings in JSON", 100_000),
+    "metrics": ("metrics files", 100_000),
+    "run": ("other files of a run directory", 100_000),
+}
+# A million files take ten times as long on a disk. The folder in it has a name of its own.
+MEMORY = "/dev/shm"
+EVERY = 10  # seconds between two lines of progress
+
+
+def available() -> str | None:
+    """Why nothing can be fuzzed here, if so: atheris has wheels for Linux on x86-64 alone."""
+    if importlib.util.find_spec("atheris") is None:
+        return "atheris is not installed"
+    return None
+
+
+def fuzz(target: str, inputs: int, work: Path, say: Say, seed: int = 1) -> Row:
+    """Fuzz one target. Tried is what libFuzzer executed; it stops at the first that is lost."""
+    what = f"{INPUTS[target][0]}, fuzzed"
+    folder = work / f"fuzz-{target}"
+    folder.mkdir()
+    log = folder / "log"
+    command = [sys.executable, "-W", "ignore", "-m", "tests.torture.fuzz"]
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [*command, target, str(inputs), str(seed), str(folder)],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+        )
+        try:
+            said = time.monotonic()
+            while process.poll() is None:
+                time.sleep(0.2)
+                if time.monotonic() - said > EVERY:
+                    said = time.monotonic()
+                    say(f"files: {what}, {counts(folder)['tried']:,} of {inputs:,}")
+        finally:
+            process.kill()
+            process.wait()
+    row = judged(what, inputs, process.returncode, log.read_text(errors="replace"), counts(folder))
+    say(f"files: {what}: {row.tried:,} tried, {row.lost} lost; {row.note}")
+    return row
+
+
+def counts(folder: Path) -> dict[str, int]:
+    """What the fuzzing process has counted so far."""
+    try:
+        return json.loads((folder / COUNTS).read_text())
+    except (OSError, ValueError):
+        return {"tried": 0, "accepted": 0}
+
+
+def judged(what: str, inputs: int, status: int, log: str, counted: dict[str, int]) -> Row:
+    """The row of a fuzzing process that has ended: an input that ended it early is lost."""
+    executed = re.search(r"number_of_executed_units: (\d+)", log)
+    covered = re.findall(r"\bcov: (\d+)", log)
+    tried = int(executed[1]) if executed else counted["tried"]
+    if status == 0 and tried >= inputs:
+        note = f"{counted['accepted']:,} accepted and checked, {covered[-1]} branches reached"
+        return Row("files", what, tried, tried, note)
+    reasons = re.findall(r"(?m)^(?:\w+\.)*\w*(?:Error|Exception|Warning): .*|ERROR: .*", log)
+    reason = reasons[0] if reasons else (log.strip().splitlines() or ["it said nothing"])[-1]
+    # A process that tried nothing has not shown anything either.
+    return Row("files", what, max(1, tried), max(0, tried - 1), f"stopped by: {reason[:200]}")
+
+
+def real_runs(folder: Path) -> list[str]:
+    """Run directories whose checkpoints are of the real size and broken: their names."""
+    arrays = checkpoint.initial(Config())
+    for name in ("nan", "cut", "noise", "deep", "fifo", "zeros"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "config.json").write_text(json.dumps(config.to_json(Config())))
+    good = folder / "good.safetensors"
+    checkpoint.save(good, arrays, Config(), "pytorch", {})
+    content = bytearray(good.read_bytes())
+    good.unlink()
+    (folder / "cut" / checkpoint.FILE_NAME).write_bytes(content[:-1])
+    other = bytes(content).replace(b'\\"noise_size\\": 96', b'\\"noise_size\\": 97')
+    assert other != content
+    (folder / "noise" / checkpoint.FILE_NAME).write_bytes(other)
+    content[-4:] = b"\xff" * 4
+    (folder / "nan" / checkpoint.FILE_NAME).write_bytes(content)
+    (folder / "deep" / checkpoint.FILE_NAME).write_bytes(cases.TEXTS["nested deeply"])
+    for name in ("fifo", "zeros"):
+        cases.put(folder / name / checkpoint.FILE_NAME, name)
+    return ["nan", "cut", "noise", "deep", "fifo", "zeros"]
+
+
+def as_a_user(work: Path, say: Say) -> Row:
+    """Broken runs given to the commands that read them: a sentence, and nothing changed."""
+    folder, blocker = work / "real", forbid_frameworks(work / "blocker")
+    lines = []
+    for name in real_runs(folder):
+        for backend in ("pytorch_impl", "tensorflow_impl", "keras_impl"):
+            lines += [(f"{backend}.train", ["--resume", name]), (f"{backend}.sample", [name])]
+            ending = {"pytorch_impl": "pth", "tensorflow_impl": "npz", "keras_impl": "keras"}[
+                backend
+            ]
+            lines.append((f"{backend}.convert", [name, f"new.{ending}"]))
+        lines += [("compare.evaluate", [name]), ("compare.pretrained", [name, "--out", "new"])]
+    lost = by_processes(lines, folder, blocker, "files: by processes", say)
+    what = "broken runs given to train, sample, convert, evaluate"
+    return Row("files", what, len(lines), len(lines) - len(lost), "real sizes, by processes")
+
+
+def run(work: Path, chosen: list[Engine], data_dir: str, say: Say) -> list[Row]:
+    """Fuzz every target, and try every case by hand."""
+    rows = []
+    with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else work) as folder:
+        reason = available()
+        if reason is not None:
+            say(f"files: nothing is fuzzed, since {reason}")
+        else:
+            for target, (_, inputs) in INPUTS.items():
+                rows.append(fuzz(target, inputs, Path(folder), say))
+        rows += cases.run(Path(folder), say)
+    return [*rows, as_a_user(work, say)]
