@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 
 from common import architecture
 from common.architecture import Architecture
-from tests.torture.cases import tiny_architecture
+from tests.tiny import tiny_architecture
 
 # A deadline for each example is a timed assertion, which a busy machine breaks.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -27,6 +27,7 @@ from compare import training
 from compare.quality import evaluate
 from compare.report import build as report
 from compare.report import records
+from tests.tiny import tiny_architecture
 from tests.torture import broken, broken_runs, cases, files, sound, targets
 from tests.torture.cases import SETTINGS, good_run, put
 from tests.torture.targets import TARGETS
@@ -35,7 +36,7 @@ from tests.torture.targets import TARGETS
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny networks, whose checkpoints are small."""
-    monkeypatch.setitem(architecture.ARCHITECTURES, "mnist28", cases.tiny_architecture)
+    monkeypatch.setitem(architecture.ARCHITECTURES, "mnist28", tiny_architecture)
 
 
 # ------------------------------------------------------------------ short versions

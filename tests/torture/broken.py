@@ -19,9 +19,10 @@ import numpy as np
 
 from common import architecture, checkpoint, config
 from common.config import UserError
+from tests.tiny import tiny_architecture
 from tests.torture import broken_data, broken_runs
 from tests.torture.broken_runs import read, refused
-from tests.torture.cases import KINDS, SETTINGS, TEXTS, Case, good_run, put, tiny_architecture
+from tests.torture.cases import KINDS, SETTINGS, TEXTS, Case, good_run, put
 
 VALUES: list[Any] = [None, [], {}, "", "x", -1, 0.5, 2**64, float("nan"), True, "\ud800"]
 

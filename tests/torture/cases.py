@@ -24,9 +24,9 @@ from unittest import mock
 import numpy as np
 
 from common import architecture, checkpoint, config, images
-from common.architecture import Architecture, Layer
 from common.config import Config
 from compare.engines import ROOT
+from tests.tiny import tiny_architecture
 from tests.torture.row import Row, Say
 
 SETTINGS = Config(noise_size=3, batch_size=2, train_images=8, steps=4)
@@ -42,22 +42,6 @@ class Case:
     kind: str
     name: str
     check: Callable[[Path], str | None]
-
-
-def tiny_architecture(noise_size: int) -> Architecture:
-    """Two layers a network, every kind of parameter, so that a checkpoint is below 4 KiB."""
-    names = ("scale", "offset", "moving_mean", "moving_variance")
-    norm: dict[str, tuple[int, ...]] = dict.fromkeys(names, (3,))
-    return Architecture(
-        name="mnist28",
-        image_shape=(28, 28, 1),
-        noise_size=noise_size,
-        discriminator=(Layer("dense1", "dense", (2,), {"kernel": (4, 2), "bias": (2,)}, 4),),
-        generator=(
-            Layer("dense1", "dense", (3,), {"kernel": (noise_size, 3), "bias": (3,)}, noise_size),
-            Layer("norm1", "batch_norm", (3,), norm),
-        ),
-    )
 
 
 def good_run(path: Path, settings: Config = SETTINGS, step: int = STEP) -> Path:

@@ -29,7 +29,7 @@ from common.plan import Plan
 from compare.quality import evaluate
 from compare.report import build as report
 from compare.report import records
-from tests.torture.cases import tiny_architecture
+from tests.tiny import tiny_architecture
 from tests.torture.mutations import Mutate, mutated_checkpoint, mutated_json, mutated_lines
 from tests.torture.sound import require, require_config, sound
 

@@ -28,6 +28,7 @@ from common import architecture, conversion, datasets, sampling
 from common import run as runs
 from common.config import TrainArguments
 from compare.engines import ROOT, Engine
+from tests.tiny import tiny_architecture
 from tests.torture import wrong
 from tests.torture.answers import (
     FRAMEWORKS,
@@ -39,7 +40,7 @@ from tests.torture.answers import (
     losses,
     process,
 )
-from tests.torture.cases import furnish, tiny_architecture
+from tests.torture.cases import furnish
 from tests.torture.row import Row, Say
 
 EVERY = 10  # seconds between two lines of progress
