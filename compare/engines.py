@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -10,9 +11,10 @@ import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, cast
 
 from common import config
+from common.backend import Backend
 from common.config import Config, UserError
 
 ROOT = Path(__file__).parent.parent
@@ -68,6 +70,11 @@ def not_installed(engine: Engine) -> str:
         f"Engine {engine.name} needs {' and '.join(engine.missing)}, which is not installed; run "
         "`make setup`, or leave it out with --engines."
     )
+
+
+def load(package: str) -> Backend[Any]:
+    """An implementation, `pytorch_impl` say, loaded into this process."""
+    return cast(Backend[Any], importlib.import_module(f"{package}.backend"))
 
 
 def start(

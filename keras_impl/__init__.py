@@ -41,14 +41,12 @@ def load_engine() -> ModuleType:
     return engine
 
 
-def main_check() -> None:
+def exit_without_engine() -> None:
     """check_engine for a command: a mistake answers before data or a framework is loaded."""
-    from common.config import UserError, fail
+    from common.config import command
 
-    try:
+    with command():
         check_engine()
-    except UserError as error:
-        fail(error)
 
 
 def keep_float64() -> None:

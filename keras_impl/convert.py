@@ -12,6 +12,7 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy as np
 from common import architecture, checkpoint, conversion
 from common.config import UserError
 from common.quiet import quiet
-from keras_impl import load_engine, main_check
+from keras_impl import exit_without_engine
 
 # The members of a .keras file, a zip archive.
 CONFIG_IN_KERAS, WEIGHTS_IN_KERAS = "config.json", "model.weights.h5"
@@ -29,19 +30,20 @@ BATCH_NORM_EPSILON = 1e-5
 
 def to_framework(saved: checkpoint.Checkpoint, network: str) -> Any:
     """A network of a checkpoint as a keras.Sequential, on the CPU."""
-    engine = load_engine()
     import keras
 
-    from keras_impl import state as states
+    from keras_impl import device
+    from keras_impl.canonical import from_canonical_layout, parameter_tensors
     from keras_impl.networks import Discriminator, Generator
 
-    engine.prepare(saved.config.precision)
+    device.prepare(replace(saved.config, device="cpu"))
     dtype = "float64" if saved.config.precision == "float64" else "float32"
     generator = network == "generator"
+    table = architecture.get(saved.config.architecture, saved.config.noise_size)
     with keras.device("cpu:0"):
         model = Generator(saved.config.noise_size, dtype) if generator else Discriminator(dtype)
-        for name, variable in states.parameter_tensors(model, network).items():
-            variable.assign(states.from_canonical_layout(name, saved.arrays[name]))
+        for name, variable in parameter_tensors(model, network, table).items():
+            variable.assign(from_canonical_layout(name, saved.arrays[name], table))
     return model
 
 
@@ -225,12 +227,10 @@ def _read(path: Path, content: io.BytesIO) -> dict[str, np.ndarray]:
 
 def _network(network: str) -> Any:
     """A fresh network on the CPU."""
-    load_engine()
-    import keras
-
+    from keras_impl import device  # which loads Keras as a run does
     from keras_impl.networks import Discriminator, Generator
 
-    with keras.device("cpu:0"):
+    with device.keras.device("cpu:0"):
         return Generator() if network == "generator" else Discriminator()
 
 
@@ -240,10 +240,10 @@ def _stored_names(network: str) -> dict[str, str]:
     Keras names a layer by its class and its number: layers/dense_1/vars/0.
     """
     model = _network(network)
-    from keras_impl import state as states
+    from keras_impl.canonical import parameter_tensors
 
     with quiet(), tempfile.TemporaryDirectory() as folder:
-        variables = states.parameter_tensors(model, network)
+        variables = parameter_tensors(model, network, architecture.get("mnist28", 96))
         for mark, variable in enumerate(variables.values()):
             variable.assign(np.full(variable.shape, mark, np.float32))
         file = Path(folder) / "marked.weights.h5"
@@ -254,7 +254,7 @@ def _stored_names(network: str) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main_check()
+    exit_without_engine()
     conversion.main(
         "keras",
         {".keras": export_model, ".h5": export_weights},

@@ -134,17 +134,13 @@ def gradients(
 def input_gradient(
     network: Any, objective: Callable[[Tensor], Tensor], x: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """objective(x), a loss through the network, and its gradient of x alone."""
+    """objective(x), a scalar through the network, and its gradient of x alone; within an objective
+    of gradients(), to be differentiated again."""
     pure, values = _pure(network, objective), _values(network.trainable_variables)
     function = jax.value_and_grad(lambda x: pure(values, x), has_aux=True)
     (loss, statistics), gradient = function(x)
     _assign(network.non_trainable_variables, statistics)
     return loss, gradient
-
-
-def image_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """The gradient of function(x), a scalar, with respect to x; to be differentiated again."""
-    return jax.grad(function)(x)
 
 
 # ------------------------------------------------------------------ kernels

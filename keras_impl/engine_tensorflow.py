@@ -104,19 +104,12 @@ def gradients(
 def input_gradient(
     network: Any, objective: Callable[[Tensor], Tensor], x: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """objective(x), a loss through the network, and its gradient of x alone."""
+    """objective(x), a scalar through the network, and its gradient of x alone; within an objective
+    of gradients(), to be differentiated again."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x)
         loss = objective(x)
     return loss, tape.gradient(loss, x)
-
-
-def image_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """The gradient of function(x), a scalar, with respect to x; to be differentiated again."""
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(x)
-        y = function(x)
-    return tape.gradient(y, x)
 
 
 # ------------------------------------------------------------------ kernels

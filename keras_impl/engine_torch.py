@@ -40,7 +40,8 @@ def prepare(precision: str) -> None:
     keep_freed_memory()
     # Values below 1e-38 cost a processor a hundred times the time and move no result.
     torch.set_flush_denormal(precision != "float64")
-    torch.backends.cudnn.allow_tf32 = False  # float32 means float32
+    torch.set_float32_matmul_precision("highest")  # float32 means float32, not TF32
+    torch.backends.cudnn.allow_tf32 = False  # of convolutions; on by default
 
 
 def choose_device(name: str, precision: str) -> str:
@@ -99,17 +100,13 @@ def gradients(
 def input_gradient(
     network: Any, objective: Callable[[Tensor], Tensor], x: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """objective(x), a loss through the network, and its gradient of x alone."""
+    """objective(x), a scalar through the network, and its gradient of x alone; within an objective
+    of gradients(), to be differentiated again."""
+    again = torch.is_grad_enabled()
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         loss = objective(x)
-    return loss.detach(), torch.autograd.grad(loss, x)[0]
-
-
-def image_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """The gradient of function(x), a scalar, with respect to x; to be differentiated again."""
-    x = x.detach().requires_grad_()
-    return torch.autograd.grad(function(x), x, create_graph=True)[0]
+    return loss.detach(), torch.autograd.grad(loss, x, create_graph=again)[0]
 
 
 # ------------------------------------------------------------------ kernels

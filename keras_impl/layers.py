@@ -13,11 +13,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_impl import load_engine
 from keras_impl.correction import bias_corrected
 from keras_impl.losses import batch_mean
-
-engine = load_engine()
 
 Tensor = Any  # the engine's own
 
@@ -30,8 +27,6 @@ class LeakyReLU(keras.layers.LeakyReLU):
     """
 
     def call(self, inputs: Tensor) -> Tensor:
-        if engine.leaky_relu is not None:
-            return engine.leaky_relu(inputs, self.negative_slope)
         return ops.where(inputs > 0, inputs, inputs * self.negative_slope)
 
 
@@ -63,43 +58,6 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return ops.cast(outputs, self.compute_dtype)
 
 
-# The same functions as Keras's own, by kernels that the engine chooses.
-
-
-@keras.saving.register_keras_serializable("dcgan")
-class Conv2D(keras.layers.Conv2D):
-    """Keras's own. With stride 1 and no padding the engine chooses the kernel."""
-
-    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
-        plain = self.strides == self.dilation_rate == (1, 1) and self.groups == 1
-        if not plain or self.padding != "valid" or self.data_format != "channels_last":
-            return super().convolution_op(inputs, kernel)
-        return engine.conv(inputs, ops.convert_to_tensor(kernel))
-
-
-@keras.saving.register_keras_serializable("dcgan")
-class Conv2DTranspose(keras.layers.Conv2DTranspose):
-    """Keras's own. With kernel 4, stride 2 and padding "same" the engine chooses the kernel."""
-
-    def call(self, inputs: Tensor) -> Tensor:
-        doubles = self.kernel_size == (4, 4) and self.strides == (2, 2) and self.padding == "same"
-        if not doubles or self.data_format != "channels_last" or not self.use_bias:
-            return super().call(inputs)
-        kernel = ops.convert_to_tensor(self.kernel)  # in bfloat16 under a mixed policy
-        return self.activation(engine.conv_transpose(inputs, kernel) + self.bias)
-
-
-@keras.saving.register_keras_serializable("dcgan")
-class MaxPooling2D(keras.layers.MaxPooling2D):
-    """Keras's own. If its windows share nothing and fit, the engine chooses the kernel."""
-
-    def call(self, inputs: Tensor) -> Tensor:
-        fit = all(n % size == 0 for n, size in zip(inputs.shape[1:3], self.pool_size, strict=True))
-        if not fit or self.strides != self.pool_size or self.data_format != "channels_last":
-            return super().call(inputs)
-        return engine.max_pool(inputs, self.pool_size)
-
-
 @keras.saving.register_keras_serializable("dcgan")
 class Adam(keras.optimizers.Adam):
     """Kingma & Ba 2015, algorithm 1: epsilon is added to the corrected sqrt(v).
@@ -116,11 +74,14 @@ class Adam(keras.optimizers.Adam):
     def update_step(self, gradient: Tensor, variable: Any, learning_rate: Any) -> None:
         t = ops.cast(self.iterations + 1, keras.backend.standardize_dtype(variable.dtype))
         m, v = self.moments(variable)
-        settings = (learning_rate, self.beta_1, self.beta_2, self.epsilon, t)
-        if engine.fused_adam is not None:
-            engine.fused_adam(variable, m, v, gradient, *settings)
-            return
-        step_size, epsilon = bias_corrected(*settings)
+        step_size, epsilon = bias_corrected(
+            learning_rate, self.beta_1, self.beta_2, self.epsilon, t
+        )
         self.assign(m, m * self.beta_1 + gradient * (1 - self.beta_1))
         self.assign(v, v * self.beta_2 + ops.square(gradient) * (1 - self.beta_2))
         self.assign_sub(variable, m * step_size / (ops.sqrt(v) + epsilon))
+
+
+# Files that were written when these were subclasses of ours still load: they are Keras's own.
+for layer in (keras.layers.Conv2D, keras.layers.Conv2DTranspose, keras.layers.MaxPooling2D):
+    keras.saving.get_custom_objects()[f"dcgan>{layer.__name__}"] = layer

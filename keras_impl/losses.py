@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
+import keras
 from keras import ops
 
 from keras_impl import load_engine
@@ -39,10 +39,14 @@ def generator_loss(logits_fake: Tensor) -> Tensor:
     return batch_mean(ops.binary_crossentropy(ones, logits_fake, from_logits=True))
 
 
-def gradient_penalty(D: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
+def gradient_penalty(D: keras.Model, real: Tensor) -> Tensor:
     """R1 without its weight: the mean of ||grad D(x)||^2 / 2 (Mescheder et al. 2018, equation 9).
 
     D: images -> logits (N, 1); real (N, H, W, C) -> scalar, to be differentiated again.
     """
-    gradient = engine.image_gradient(lambda x: ops.sum(D(x)), real)
+
+    def objective(x: Tensor) -> Tensor:
+        return ops.sum(ops.cast(D(x, training=True), real.dtype))
+
+    _, gradient = engine.input_gradient(D, objective, real)
     return batch_mean(ops.sum(ops.square(gradient), (1, 2, 3))) / 2

@@ -22,7 +22,9 @@ from common import batches
 from common.config import Config, total_steps
 from common.outputs import METRICS
 from common.recipes import Hyper
-from keras_impl import load_engine
+from keras_impl import kernels, load_engine
+from keras_impl.layers import Adam
+from keras_impl.state import TrainState
 from keras_impl.step import train_step
 
 engine = load_engine()
@@ -81,6 +83,19 @@ class BothOptimizers(keras.optimizers.Optimizer):
         self.g_optimizer.learning_rate = value
 
 
+class FitState(TrainState):
+    """A model's networks and optimizers as train_step takes them."""
+
+    def __init__(self, model: DCGAN) -> None:
+        self.discriminator, self.generator = model.discriminator, model.generator
+        self.d_optimizer, self.g_optimizer = model.d_optimizer, model.g_optimizer
+        self.dtype = model.variable_dtype
+        self.average = None  # recipe published has none
+
+    def set_rates(self, hyper: Hyper) -> None:
+        """Nothing: the learning rates are the callbacks' affair."""
+
+
 class DCGAN(keras.Model):
     """Both networks as one model: fit() trains them, and a call is the generator's."""
 
@@ -89,6 +104,8 @@ class DCGAN(keras.Model):
         self.discriminator, self.generator = discriminator, generator
         self.means = [keras.metrics.Mean(name=name) for name in METRICS]
         self.built = True  # both networks are
+        for network in (discriminator, generator):
+            kernels.prefer_speed(network)
 
     def compile(
         self,
@@ -102,6 +119,8 @@ class DCGAN(keras.Model):
             (g_optimizer, self.generator),
         ):
             optimizer.build(network.trainable_variables)
+            if isinstance(optimizer, Adam):
+                kernels.prefer_fused(optimizer)
         options.setdefault("jit_compile", engine.ALWAYS_JIT)
         super().compile(optimizer=BothOptimizers(d_optimizer, g_optimizer), **options)
 
@@ -117,12 +136,6 @@ class DCGAN(keras.Model):
     def metrics(self) -> list[keras.metrics.Metric]:
         return self.means
 
-    def set_rates(self, hyper: Hyper) -> None:
-        """Nothing: the learning rates are the callbacks' affair."""
-
-    def update_average(self, hyper: Hyper) -> None:
-        """Nothing: recipe published has no average."""
-
     def call(self, noise: Tensor, training: bool | None = None) -> Tensor:
         """Noise (N, Z) -> images (N, H, W, C) in (-1, 1)."""
         return self.generator(noise, training=training)
@@ -134,9 +147,8 @@ class DCGAN(keras.Model):
     def _update(self, data: Any) -> dict[str, Tensor]:
         """data: (images uint8 (B, H, W, C), noise (B, Z)) -> the epoch's mean metrics so far."""
         images, noise, _ = keras.utils.unpack_x_y_sample_weight(data)
-        # The model has what train_step uses of a TrainState: networks, optimizers, dtype.
         hyper = Hyper(self.d_optimizer.learning_rate, self.g_optimizer.learning_rate, 0.0, 0.0)
-        metrics: Any = train_step(self, images, noise, hyper)  # type: ignore[arg-type]
+        metrics = train_step(FitState(self), images, noise, hyper)
         for mean, value in zip(self.means, keras.ops.unstack(metrics), strict=True):
             mean.update_state(value)
         return {mean.name: mean.result() for mean in self.means}

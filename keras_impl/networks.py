@@ -6,15 +6,9 @@ from typing import Any
 
 import keras
 from keras import Input
-from keras.layers import Dense, Flatten, Reshape
+from keras.layers import Conv2D, Conv2DTranspose, Dense, Flatten, MaxPooling2D, Reshape
 
-from keras_impl.layers import (
-    BatchNormalization,
-    Conv2D,
-    Conv2DTranspose,
-    LeakyReLU,
-    MaxPooling2D,
-)
+from keras_impl.layers import BatchNormalization, LeakyReLU
 
 # The published loop runs G twice per iteration on the same noise, so its running statistics move
 # twice towards the same batch statistics with weight 0.1: once with 1 - (1 - 0.1)**2 = 0.19.

@@ -1,4 +1,4 @@
-"""One iteration of the training, and K of them in a row.
+"""One iteration of the training.
 
 The mathematics is here, for every engine. What Keras leaves to the engine, gradients and
 compilation, is in engine_tensorflow.py, engine_torch.py and engine_jax.py.
@@ -8,12 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
-import numpy as np
 from keras import ops
-from numpy.typing import NDArray
 
-from common.config import UserError, hyperparameters
 from common.recipes import Hyper
 from keras_impl import load_engine
 from keras_impl.losses import batch_mean, discriminator_loss, generator_loss, gradient_penalty
@@ -52,8 +48,7 @@ def train_step(state: TrainState, images: Tensor, noise: Tensor, hyper: Hyper) -
         logits_real, logits_fake = ops.split(ops.cast(logits, state.dtype), 2)
         objective = d_loss = discriminator_loss(logits_real, logits_fake)
         if hyper.penalty:  # - penalty / 2 E[||grad D(x)||^2]
-            logits_of = lambda x: ops.cast(D(x, training=True), state.dtype)  # noqa: E731
-            objective = d_loss + hyper.penalty * gradient_penalty(logits_of, real + state.jitter)
+            objective = d_loss + hyper.penalty * gradient_penalty(D, real + state.jitter)
         return objective, (d_loss, logits_real, logits_fake)
 
     _, (d_loss, logits_real, logits_fake), gradients = engine.gradients(D, d_objective)
@@ -70,55 +65,3 @@ def train_step(state: TrainState, images: Tensor, noise: Tensor, hyper: Hyper) -
 
     d_real, d_fake = batch_mean(ops.sigmoid(logits_real)), batch_mean(ops.sigmoid(logits_fake))
     return ops.stack([d_loss, g_loss, d_real, d_fake])  # (4,)
-
-
-def train_chunk(
-    state: TrainState, images: NDArray[np.uint8], noise: NDArray[np.float32]
-) -> NDArray[np.floating]:
-    """K iterations: images (K, B, H, W, C), noise (K, B, Z) -> metrics (K, 4), as train_step's."""
-    if state.run_chunk is None:
-        state.run_chunk = engine.make_chunk(state, train_step)
-    schedule = [hyperparameters(state.config, state.step + k) for k in range(len(images))]
-    with keras.device(state.device):
-        metrics = state.run_chunk(images, noise, schedule)
-    state.step += len(images)
-    return metrics
-
-
-def compile_step(state: TrainState) -> None:
-    """Let XLA fuse the step. UserError on torch, whose compiler cannot take Keras's variables."""
-    if not engine.CAN_JIT:
-        raise UserError(
-            f"--compile is not available to Keras on {keras.backend.backend()}; leave it out, or "
-            "set KERAS_BACKEND to tensorflow or jax."
-        )
-    state.jit, state.run_chunk = True, None
-
-
-def generate(state: TrainState, noise: NDArray[np.float32]) -> NDArray[np.floating]:
-    """Images of the generator in evaluation mode, of the averaged one where the recipe has one:
-    noise (N, Z) -> (N, H, W, C) in (-1, 1).
-    """
-    generator = state.generator if state.average is None else state.average
-    with keras.device(state.device), engine.no_gradients():
-        z = ops.convert_to_tensor(noise.astype(state.dtype))
-        # Running statistics: an image does not depend on its batch-mates.
-        images = ops.cast(generator(z, training=False), state.dtype)  # (N, H, W, C)
-    return ops.convert_to_numpy(images)
-
-
-def outputs(
-    state: TrainState, images: NDArray[np.uint8], noise: NDArray[np.float32]
-) -> dict[str, NDArray[np.floating]]:
-    """The forward passes alone, to be compared: D's logits (B, 1) on images (B, H, W, C), and G's
-    images (B, H, W, C) of noise (B, Z) in training mode, which moves its running statistics, and in
-    evaluation mode.
-    """
-    with keras.device(state.device), engine.no_gradients():
-        real = scale_images(ops.convert_to_tensor(images), state.dtype)
-        z = ops.convert_to_tensor(noise.astype(state.dtype))
-        return {
-            "logits": ops.convert_to_numpy(state.discriminator(real, training=True)),
-            "images_training": ops.convert_to_numpy(state.generator(z, training=True)),
-            "images_evaluation": generate(state, noise),
-        }

@@ -9,34 +9,34 @@ if __name__ == "__main__":
 
 from common import run as runs
 from common.batches import Dataset
-from keras_impl import load_engine, main_check
+from keras_impl import exit_without_engine
 
 
 def train(run: runs.Run, dataset: Dataset) -> None:
     """Train from the run's state to its last step."""
     # Imported here, so that a mistake on the command line is answered before a framework loads.
-    engine = load_engine()
-    from keras_impl import state as states
-    from keras_impl import step as steps
+    from keras_impl import device
+    from keras_impl.canonical import to_canonical
+    from keras_impl.compiled import compile_step, train_chunk
+    from keras_impl.inference import generate
+    from keras_impl.state import make_state
 
-    state = states.TrainState(run.config)
-    states.from_canonical(state, run.arrays)
+    state = make_state(run.config, run.arrays)
     if run.config.compile:
-        steps.compile_step(state)
+        compile_step(state)
     on_cpu = state.device.startswith("cpu")
 
-    packages = ("keras", engine.PACKAGE)
-    with run.open(states.describe(state.device), engine.threads(), packages):
+    with run.open(device.describe(state.device), device.threads(), device.PACKAGES):
         if run.step == 0:
-            run.show(steps.generate(state, run.noise))
+            run.show(generate(state, run.noise))
         for chunk in run.chunks(dataset, most=10 if on_cpu else 250, vary=on_cpu):
-            run.record(chunk, steps.train_chunk(state, chunk.images, chunk.noise))
+            run.record(chunk, train_chunk(state, chunk.images, chunk.noise))
             if run.shows(chunk.end):
-                run.show(steps.generate(state, run.noise))
+                run.show(generate(state, run.noise))
             if run.saves(chunk.end):
-                run.save(states.to_canonical(state))
+                run.save(to_canonical(state))
 
 
 if __name__ == "__main__":
-    main_check()
+    exit_without_engine()
     runs.main("keras", train)

@@ -21,16 +21,17 @@ def to_framework(saved: checkpoint.Checkpoint, network: str) -> Any:
     """A network of a checkpoint as an nn.Module in evaluation mode, on the CPU."""
     import torch
 
-    from pytorch_impl import state as states
+    from pytorch_impl import canonical
     from pytorch_impl.networks import Discriminator, Generator
 
     generator = network == "generator"
     module = Generator(saved.config.noise_size) if generator else Discriminator()
     if saved.config.precision == "float64":
         module = module.double()
+    table = architecture.get(saved.config.architecture, saved.config.noise_size)
     with torch.no_grad():
-        for name, tensor in states.parameter_tensors(module, network).items():
-            array = states.from_canonical_layout(name, saved.arrays[name])
+        for name, tensor in canonical.parameter_tensors(module, network, table).items():
+            array = canonical.from_canonical_layout(name, saved.arrays[name], table)
             tensor.copy_(torch.from_numpy(np.array(array, order="C")))
     return module.eval()
 
@@ -65,11 +66,11 @@ def import_state_dict(network: str, path: Path) -> checkpoint.Arrays:
     Such a dict may lie under the network's name in a dict of several; prefixes of DataParallel and
     torch.compile are dropped. UserError if it is of another architecture.
     """
-    from pytorch_impl import state as states
+    from pytorch_impl import canonical
 
     values = _without_prefixes(_load(network, path))
     values = {k: v for k, v in values.items() if not k.endswith("num_batches_tracked")}
-    names = states.parameter_names(network)
+    names = canonical.parameter_names(network, architecture.get("mnist28", 96))
     theirs = _names_in_sequential(values, list(names.values()))  # ours -> theirs
     for ours in names.values():
         if theirs.get(ours, ours) not in values:
@@ -80,17 +81,19 @@ def import_state_dict(network: str, path: Path) -> checkpoint.Arrays:
                 f"{path} has an unknown tensor {name!r}; it is no {network} of the tutorial's."
             )
     first = values[theirs.get("fc.0.weight", "fc.0.weight")].shape
-    shapes = architecture.get("mnist28", conversion.noise_size(network, first[-1:])).parameters()
+    table = architecture.get("mnist28", conversion.noise_size(network, first[-1:]))
+    shapes = table.parameters()
     arrays = {}
-    for canonical, ours in names.items():
+    for parameter, ours in names.items():
         name = theirs.get(ours, ours)
-        shape = states.from_canonical_layout(canonical, np.zeros(shapes[canonical])).shape
+        shape = canonical.from_canonical_layout(parameter, np.zeros(shapes[parameter]), table).shape
         if values[name].shape != shape:
             raise UserError(
                 f"{path} is of another architecture: {name} has shape "
                 f"{tuple(values[name].shape)}, not {shape}."
             )
-        arrays[canonical] = states.to_canonical_layout(canonical, _numpy(path, name, values[name]))
+        found = _numpy(path, name, values[name])
+        arrays[parameter] = canonical.to_canonical_layout(parameter, found, table)
     return arrays
 
 

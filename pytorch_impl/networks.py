@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from pytorch_impl.layers import ConvFromImage, ConvTranspose, ConvTransposeToImage, Linear
-
 # The published loop runs G twice per iteration on the same noise, so its running statistics move
 # twice towards the same batch statistics with momentum 0.1: once with 1 - (1 - 0.1)**2 = 0.19.
 # PyTorch's momentum is the weight of the new value: Keras's 0.81.
@@ -25,7 +23,7 @@ class Discriminator(nn.Module):
         # Max pooling and LeakyReLU with a positive slope commute, gradients included (the maximum
         # is at the same place), so we pool first and leave LeakyReLU a quarter of the values.
         self.conv = nn.Sequential(
-            ConvFromImage(1, 32, 5, 1),  # nn.Conv2d -> (N, 32, 24, 24)
+            nn.Conv2d(1, 32, 5, 1),  # (N, 32, 24, 24)
             nn.MaxPool2d(2, 2),  # (N, 32, 12, 12)
             nn.LeakyReLU(LEAKY_SLOPE),
             nn.Conv2d(32, 64, 5, 1),  # (N, 64, 8, 8)
@@ -33,7 +31,7 @@ class Discriminator(nn.Module):
             nn.LeakyReLU(LEAKY_SLOPE),
         )
         self.fc = nn.Sequential(
-            Linear(1024, 1024),  # nn.Linear -> (N, 1024)
+            nn.Linear(1024, 1024),  # (N, 1024)
             nn.LeakyReLU(LEAKY_SLOPE),
             nn.Linear(1024, 1),  # (N, 1)
         )
@@ -53,18 +51,18 @@ class Generator(nn.Module):
     def __init__(self, noise_size: int = 96) -> None:
         super().__init__()
         self.fc = nn.Sequential(
-            Linear(noise_size, 1024),  # nn.Linear -> (N, 1024)
+            nn.Linear(noise_size, 1024),  # (N, 1024)
             nn.ReLU(),
             nn.BatchNorm1d(1024, eps=1e-5, momentum=BATCH_NORM_MOMENTUM),
-            Linear(1024, 7 * 7 * 128),  # nn.Linear -> (N, 6272)
+            nn.Linear(1024, 7 * 7 * 128),  # (N, 6272)
             nn.ReLU(),
             nn.BatchNorm1d(7 * 7 * 128, eps=1e-5, momentum=BATCH_NORM_MOMENTUM),
         )
         self.conv = nn.Sequential(
-            ConvTranspose(128, 64, 4, 2, padding=1),  # nn.ConvTranspose2d -> (N, 64, 14, 14)
+            nn.ConvTranspose2d(128, 64, 4, 2, padding=1),  # (N, 64, 14, 14)
             nn.ReLU(),
             nn.BatchNorm2d(64, eps=1e-5, momentum=BATCH_NORM_MOMENTUM),
-            ConvTransposeToImage(64, 1, 4, 2, padding=1),  # nn.ConvTranspose2d -> (N, 1, 28, 28)
+            nn.ConvTranspose2d(64, 1, 4, 2, padding=1),  # (N, 1, 28, 28)
             nn.Tanh(),
         )
 

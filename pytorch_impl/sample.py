@@ -10,12 +10,10 @@ from common.config import Device
 
 def load_generator(saved: checkpoint.Checkpoint, device: Device) -> sampling.Generate:
     """The checkpoint's generator in evaluation mode: noise (N, Z) -> images (N, H, W, C)."""
-    from pytorch_impl import state as states
-    from pytorch_impl import step as steps
+    from pytorch_impl import backend
 
-    state = states.TrainState(replace(saved.config, device=device))
-    states.from_canonical(state, saved.arrays)
-    return lambda noise: steps.generate(state, noise)
+    state = backend.make_state(replace(saved.config, device=device), saved.arrays)
+    return lambda noise: backend.generate(state, noise)
 
 
 if __name__ == "__main__":

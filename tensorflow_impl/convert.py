@@ -23,22 +23,20 @@ from common.config import UserError
 
 def to_framework(saved: checkpoint.Checkpoint, network: str) -> Any:
     """A network of a checkpoint as a tf.Module on the CPU."""
-    from tensorflow_impl import startup
-
-    startup.start()
-    import tensorflow as tf
-
-    from tensorflow_impl import state as states
+    from tensorflow_impl import device  # first: it imports TensorFlow quietly
+    from tensorflow_impl.canonical import from_canonical_layout, parameter_tensors
     from tensorflow_impl.networks import Discriminator, Generator
 
+    tf = device.tf
     dtype = tf.float64 if saved.config.precision == "float64" else tf.float32
-    with tf.device(states.CPU):
+    with tf.device(device.CPU):
         if network == "generator":
             module: Any = Generator(saved.config.noise_size, dtype)
         else:
             module = Discriminator(dtype)
-        for name, tensor in states.parameter_tensors(module, network).items():
-            tensor.assign(states.from_canonical_layout(name, saved.arrays[name]))
+        table = architecture.get(saved.config.architecture, saved.config.noise_size)
+        for name, tensor in parameter_tensors(module, network, table).items():
+            tensor.assign(from_canonical_layout(name, saved.arrays[name], table))
     return module
 
 
@@ -165,14 +163,13 @@ def _import_by_shape(network: str, path: Path, values: dict[str, np.ndarray]) ->
 
 def _read(network: str, path: Path) -> dict[str, np.ndarray]:
     """The variables by their path from the network, or from the root if it names no network."""
-    from tensorflow_impl import startup
-
-    startup.start()
-    import tensorflow as tf
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-    from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
+
+    from tensorflow_impl.device import tf  # which imports TensorFlow quietly
 
     try:  # tensors by their names; nothing in the file is run
+        from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
+
         reader = tf.train.load_checkpoint(str(path))
         graph = TrackableObjectGraph.FromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
         values = {

@@ -1,4 +1,7 @@
-"""The layers and the optimizer: variables under their canonical names, and the arithmetic.
+"""Layers and the optimizer: variables under their canonical names, and calls of tf.nn on them.
+
+TensorFlow's core has functions but no layers. Dense, Conv and ConvTranspose are those functions;
+BatchNorm, leaky_relu and Adam mean what PyTorch's do, where TensorFlow's own mean something else.
 
 A layer computes in the dtype of its input: in a bfloat16 run the input is bfloat16, the variables
 are float32. Images are (N, H, W, C).
@@ -7,7 +10,6 @@ are float32. Images are (N, H, W, C).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 
@@ -15,14 +17,6 @@ from common.config import Config
 from tensorflow_impl.losses import batch_mean
 
 BATCH_NORM_EPSILON = 1e-5
-BLOCK = 4  # the image's gradient is computed in blocks of 4 x 4 pixels: 16 channels
-
-
-def prefer_speed(network: tf.Module) -> None:
-    """Let a network's layers use the processor's kernels below, which round differently."""
-    for layer in network.submodules:
-        if isinstance(layer, ConvFromImage):
-            layer.fast = True
 
 
 class _Layer(tf.Module):
@@ -56,55 +50,6 @@ class Conv(_Layer):
 
     def convolve(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         return tf.nn.conv2d(x, kernel, strides=1, padding="VALID")
-
-
-class ConvFromImage(Conv):
-    """Conv on an image of few channels, with a fast image gradient.
-
-    oneDNN works on blocks of 16 channels; of a one-channel image's gradient it wastes 15 of them.
-    """
-
-    fast = False
-
-    def convolve(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        if not (self.fast and x.shape[1] % BLOCK == 0 and x.shape[2] % BLOCK == 0):
-            return super().convolve(x, kernel)
-        return _conv_from_image(x, kernel)
-
-
-@tf.custom_gradient
-def _conv_from_image(x: tf.Tensor, kernel: tf.Tensor) -> Any:
-    def gradients(grad: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:  # the unused one is pruned
-        kernel_grad = tf.raw_ops.Conv2DBackpropFilter(
-            input=x,
-            filter_sizes=kernel.shape,
-            out_backprop=grad,
-            strides=[1, 1, 1, 1],
-            padding="VALID",
-        )
-        return _image_gradient(grad, kernel), kernel_grad
-
-    return tf.nn.conv2d(x, kernel, strides=1, padding="VALID"), gradients
-
-
-def _image_gradient(grad: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """The image's gradient of conv2d(image, kernel): grad (N, h, w, O) -> (N, H, W, I).
-
-    It is the convolution of the padded gradient with the flipped kernel. Pixel (a, b) of a block
-    sees that kernel shifted by (a, b), so all its pixels are the channels of one convolution.
-    """
-    size, last = kernel.shape[0], BLOCK - 1
-    flipped = tf.transpose(tf.reverse(kernel, [0, 1]), (0, 1, 3, 2))  # (k, k, O, I)
-    shifted = [
-        tf.pad(flipped, ((a, last - a), (b, last - b), (0, 0), (0, 0)))
-        for a in range(BLOCK)
-        for b in range(BLOCK)
-    ]
-    border = (size - 1, size - 1)
-    blocks = tf.nn.conv2d(
-        grad, tf.concat(shifted, -1), strides=BLOCK, padding=((0, 0), border, border, (0, 0))
-    )  # (N, H / 4, W / 4, 16 * I)
-    return tf.nn.depth_to_space(blocks, BLOCK)
 
 
 class ConvTranspose(_Layer):
@@ -160,11 +105,6 @@ class BatchNorm(tf.Module):
         self.moving_mean.assign_add(weight * (mean - self.moving_mean))
         self.moving_variance.assign_add(weight * (unbiased - self.moving_variance))
         return mean, variance
-
-
-def max_pool(x: tf.Tensor) -> tf.Tensor:
-    """Maximum of each 2 x 2 block: (N, H, W, C) -> (N, H / 2, W / 2, C)."""
-    return tf.nn.max_pool2d(x, ksize=2, strides=2, padding="VALID")
 
 
 def leaky_relu(x: tf.Tensor, slope: float) -> tf.Tensor:

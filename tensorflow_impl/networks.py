@@ -7,15 +7,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tensorflow_impl.layers import (
-    BatchNorm,
-    Conv,
-    ConvFromImage,
-    ConvTranspose,
-    Dense,
-    leaky_relu,
-    max_pool,
-)
+from tensorflow_impl.layers import BatchNorm, Conv, ConvTranspose, Dense, leaky_relu
 
 # The published loop runs G twice per iteration on the same noise, so its running statistics move
 # twice towards the same batch statistics with momentum 0.1: once with 1 - (1 - 0.1)**2 = 0.19.
@@ -29,7 +21,7 @@ class Discriminator(tf.Module):
 
     def __init__(self, dtype: tf.DType = tf.float32) -> None:
         super().__init__()
-        self.conv1 = ConvFromImage(1, 32, 5, dtype)
+        self.conv1 = Conv(1, 32, 5, dtype)
         self.conv2 = Conv(32, 64, 5, dtype)
         self.dense1 = Dense(1024, 1024, dtype)
         self.dense2 = Dense(1024, 1, dtype)
@@ -38,10 +30,10 @@ class Discriminator(tf.Module):
         # Max pooling and LeakyReLU with a positive slope commute, gradients included (the maximum
         # is at the same place), so we pool first and leave LeakyReLU a quarter of the values.
         x = self.conv1(x)  # (N, 24, 24, 32)
-        x = max_pool(x)  # (N, 12, 12, 32)
+        x = tf.nn.max_pool2d(x, 2, 2, "VALID")  # (N, 12, 12, 32)
         x = leaky_relu(x, LEAKY_SLOPE)
         x = self.conv2(x)  # (N, 8, 8, 64)
-        x = max_pool(x)  # (N, 4, 4, 64)
+        x = tf.nn.max_pool2d(x, 2, 2, "VALID")  # (N, 4, 4, 64)
         x = leaky_relu(x, LEAKY_SLOPE)
         x = tf.reshape(x, (-1, 4 * 4 * 64))  # (N, 1024), in (H, W, C) order; PyTorch's is (C, H, W)
         x = self.dense1(x)  # (N, 1024)

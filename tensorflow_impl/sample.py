@@ -10,15 +10,10 @@ from common.config import Device
 
 def load_generator(saved: checkpoint.Checkpoint, device: Device) -> sampling.Generate:
     """The checkpoint's generator in evaluation mode: noise (N, Z) -> images (N, H, W, C)."""
-    from tensorflow_impl import startup
+    from tensorflow_impl import backend
 
-    startup.start()
-    from tensorflow_impl import state as states
-    from tensorflow_impl import step as steps
-
-    state = states.TrainState(replace(saved.config, device=device))
-    states.from_canonical(state, saved.arrays)
-    return lambda noise: steps.generate(state, noise)
+    state = backend.make_state(replace(saved.config, device=device), saved.arrays)
+    return lambda noise: backend.generate(state, noise)
 
 
 if __name__ == "__main__":

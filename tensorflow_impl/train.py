@@ -14,27 +14,26 @@ from common.batches import Dataset
 def train(run: runs.Run, dataset: Dataset) -> None:
     """Train from the run's state to its last step."""
     # Imported here, so that a mistake on the command line is answered before a framework loads.
-    from tensorflow_impl import startup
+    from tensorflow_impl import device  # first: it imports TensorFlow quietly
+    from tensorflow_impl.canonical import to_canonical
+    from tensorflow_impl.compiled import compile_step, train_chunk
+    from tensorflow_impl.inference import generate
+    from tensorflow_impl.state import make_state
 
-    startup.start()
-    from tensorflow_impl import state as states
-    from tensorflow_impl import step as steps
-
-    state = states.TrainState(run.config)
-    states.from_canonical(state, run.arrays)
+    state = make_state(run.config, run.arrays)
     if run.config.compile:
-        steps.compile_step(state)
-    on_cpu = state.device == states.CPU
+        compile_step(state)
+    on_cpu = state.device == device.CPU
 
-    with run.open(states.describe(state.device), startup.threads(), ("tensorflow",)):
+    with run.open(device.describe(state.device), device.threads(), device.PACKAGES):
         if run.step == 0:
-            run.show(steps.generate(state, run.noise))
+            run.show(generate(state, run.noise))
         for chunk in run.chunks(dataset, most=10 if on_cpu else 250, vary=on_cpu):
-            run.record(chunk, steps.train_chunk(state, chunk.images, chunk.noise))
+            run.record(chunk, train_chunk(state, chunk.images, chunk.noise))
             if run.shows(chunk.end):
-                run.show(steps.generate(state, run.noise))
+                run.show(generate(state, run.noise))
             if run.saves(chunk.end):
-                run.save(states.to_canonical(state))
+                run.save(to_canonical(state))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ backend is loaded by name, so that this process holds one framework and `compare
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
 import sys
@@ -18,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from common import batches, checkpoint, datasets
+from common.backend import Backend, State
 from common.config import Config, from_json
+from compare import engines
 
 # Rung 4's windows: long enough for a wrong step to show, too short for rounding to grow far.
 ANCHOR_STEPS = 20
@@ -26,22 +27,21 @@ ANCHOR_STEPS = 20
 
 @dataclass
 class Loaded:
-    """A backend's modules `state` and `step`, one state of it, and the data."""
+    """A backend, one state of it, and the data."""
 
     package: str
     config: Config
-    states: Any
-    steps: Any
-    state: Any
+    backend: Backend[Any]
+    state: State
     dataset: batches.Dataset
 
     def set(self, arrays: checkpoint.Arrays) -> None:
         """Give the state canonical values."""
-        self.states.from_canonical(self.state, arrays)
+        self.backend.from_canonical(self.state, arrays)
 
     def get(self) -> checkpoint.Arrays:
         """The state as canonical arrays."""
-        return self.states.to_canonical(self.state)
+        return self.backend.to_canonical(self.state)
 
     def save(self, path: str) -> None:
         """Write the state as a checkpoint."""
@@ -53,18 +53,14 @@ class Loaded:
 
     def train(self, first: int, count: int) -> np.ndarray:
         """Train the steps first .. first + count of the experiment: metrics (count, 4)."""
-        return self.steps.train_chunk(self.state, *self.data(first, count))
+        return self.backend.train_chunk(self.state, *self.data(first, count))
 
 
 def load(package: str, config: Config) -> Loaded:
     """A backend, and a state with the initial weights."""
-    states = importlib.import_module(f"{package}.state")
-    steps = importlib.import_module(f"{package}.step")
-    loaded = Loaded(
-        package, config, states, steps, states.TrainState(config), datasets.load(config)
-    )
-    loaded.set(checkpoint.initial(config))
-    return loaded
+    backend = engines.load(package)
+    state = backend.make_state(config, checkpoint.initial(config))
+    return Loaded(package, config, backend, state, datasets.load(config))
 
 
 # ------------------------------------------------------------------ the parity ladder's tasks
@@ -78,7 +74,7 @@ def ladder(loaded: Loaded, steps_count: int, out: str, anchors: list[str]) -> No
     loaded.set(checkpoint.initial(loaded.config))
     arrays: dict[str, Any] = {f"initial/{name}": array for name, array in loaded.get().items()}
     images, noise = loaded.data(0, 1)
-    for name, array in loaded.steps.outputs(loaded.state, images[0], noise[0]).items():
+    for name, array in loaded.backend.outputs(loaded.state, images[0], noise[0]).items():
         arrays[f"outputs/{name}"] = array
     loaded.set(checkpoint.initial(loaded.config))  # outputs() moved the running statistics
     metrics = []

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib
 import itertools
 import json
 import statistics
@@ -46,42 +45,32 @@ def worker(task: dict[str, Any]) -> None:
     chunk: iterations per call of train_chunk. resume: after half of them go on in a new state.
     """
     settings = config.from_json(task["config"])
-    no_tensor_float()
     dataset = timing.RandomImages(settings)
-    states = importlib.import_module(f"{task['package']}.state")
-    steps = importlib.import_module(f"{task['package']}.step")
+    backend = engines.load(task["package"])
 
     def begin(arrays: Arrays) -> Any:
-        state = states.TrainState(settings)
-        states.from_canonical(state, arrays)
+        state = backend.make_state(settings, arrays)
         if settings.compile:
-            steps.compile_step(state)
+            backend.compile_step(state)
         return state
 
     images, noise = timing.Stream(settings, dataset).next(STEPS)
     forward = begin(initial(settings))
-    arrays = {f"outputs/{k}": v for k, v in steps.outputs(forward, images[0], noise[0]).items()}
+    arrays: Any = {
+        f"outputs/{k}": v for k, v in backend.outputs(forward, images[0], noise[0]).items()
+    }
     state = begin(initial(settings))
     cuts = [0, 1, *range(1 + task["chunk"], STEPS, task["chunk"]), STEPS]
     losses = []
     for start, end in itertools.pairwise(cuts):
         if task["resume"] and start >= STEPS // 2:
-            state = begin(states.to_canonical(state))
+            state = begin(backend.to_canonical(state))
             task["resume"] = False
-        losses.append(steps.train_chunk(state, images[start:end], noise[start:end]))
+        losses.append(backend.train_chunk(state, images[start:end], noise[start:end]))
         if end == 1:
-            arrays |= {f"first/{k}": np.array(v) for k, v in states.to_canonical(state).items()}
-    arrays |= {f"last/{k}": np.array(v) for k, v in states.to_canonical(state).items()}
+            arrays |= {f"first/{k}": np.array(v) for k, v in backend.to_canonical(state).items()}
+    arrays |= {f"last/{k}": np.array(v) for k, v in backend.to_canonical(state).items()}
     np.savez(task["out"], losses=np.concatenate(losses), **arrays)
-
-
-def no_tensor_float() -> None:
-    """Full float32 on the GPU, where float32 is compared; a timing leaves the default."""
-    try:
-        import torch
-    except ImportError:
-        return
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def run(

@@ -144,7 +144,7 @@ def worker(package: str, settings: Config, path: str) -> dict[str, Any]:
     pipeline = (time.perf_counter() - began) / (PREPARED * batch) + order
     alone = timing.peak_memory()["peak_mib"]
 
-    _, train, _ = timing.backend(package, settings, dataset)
+    _, train, _ = timing.steps_of(package, settings, dataset)
     seconds = []
     began = time.perf_counter()
     trained = dataclasses.replace(settings, steps=TRAINED)

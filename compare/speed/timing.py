@@ -7,7 +7,6 @@ numpy where the task says `"random_images": true`.
 
 from __future__ import annotations
 
-import importlib
 import json
 import resource
 import statistics
@@ -112,20 +111,18 @@ def images_of(task: dict[str, Any], config: Config) -> batches.Dataset:
     return datasets.load(config, say=lambda line: print(line, file=sys.stderr))
 
 
-def backend(
+def steps_of(
     package: str, config: Config, dataset: batches.Dataset
 ) -> tuple[Callable[[int], Any], Callable[[Any], object], str]:
     """A backend's steps as serve() takes them, and its device in words."""
     from common.checkpoint import initial
 
-    states = importlib.import_module(f"{package}.state")
-    steps = importlib.import_module(f"{package}.step")
-    state = states.TrainState(config)
-    states.from_canonical(state, initial(config))
+    backend = engines.load(package)
+    state = backend.make_state(config, initial(config))
     if config.compile:
-        steps.compile_step(state)
+        backend.compile_step(state)
     prepare = Stream(config, dataset).next
-    return prepare, lambda data: steps.train_chunk(state, *data), str(state.device)
+    return prepare, lambda data: backend.train_chunk(state, *data), str(state.device)
 
 
 # ------------------------------------------------------------------ the other end
@@ -198,7 +195,7 @@ def quartiles(values: list[float]) -> tuple[float, float, float]:
 def main() -> None:
     task = json.loads(sys.argv[1])
     config = from_json(task["config"])
-    serve(*backend(task["package"], config, images_of(task, config)))
+    serve(*steps_of(task["package"], config, images_of(task, config)))
 
 
 if __name__ == "__main__":

@@ -51,10 +51,10 @@ if ENGINE == "tensorflow":
         # Two busy threads on two cores can make a small float64 step many times slower.
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
+    from tensorflow_impl import backend as tf_backend
     from tensorflow_impl import layers as tf_layers
     from tensorflow_impl import losses as tf_losses
     from tensorflow_impl import networks as tf_networks
-    from tensorflow_impl import state as tf_state
     from tensorflow_impl import step as tf_step
 engine = load_engine()
 import keras  # noqa: E402
@@ -62,6 +62,8 @@ import keras  # noqa: E402
 from keras_impl import layers as keras_layers  # noqa: E402
 from keras_impl import losses as keras_losses  # noqa: E402
 from keras_impl import step as keras_step  # noqa: E402
+from pytorch_impl import backend as torch_backend  # noqa: E402
+from pytorch_impl import canonical as torch_canonical  # noqa: E402
 from pytorch_impl import losses as torch_losses  # noqa: E402
 from pytorch_impl import state as torch_state  # noqa: E402
 from pytorch_impl import step as torch_step  # noqa: E402
@@ -170,8 +172,7 @@ def torch_gradient(function: Callable[[Any], Any], x: np.ndarray) -> torch.Tenso
 def torch_run(precision: str = "float64") -> torch_state.TrainState:
     """PyTorch's state before the first step."""
     config = Config(precision=precision, device="cpu", learning_rate=3e-4)  # type: ignore[arg-type]
-    state = torch_state.TrainState(config)
-    torch_state.from_canonical(state, checkpoint.initial(config))
+    state = torch_backend.make_state(config, checkpoint.initial(config))
     return state
 
 
@@ -314,7 +315,9 @@ def evaluation_mode() -> tuple[float, float]:
     state, z = torch_run(), batches.noise(0, 0, 8, 96)
     G, z64 = state.generator, torch.from_numpy(z).double()
     naive = distance(G(z64[:4]), G(z64)[:4])
-    return naive, distance(torch_step.generate(state, z[:4]), torch_step.generate(state, z)[:4])
+    return naive, distance(
+        torch_backend.generate(state, z[:4]), torch_backend.generate(state, z)[:4]
+    )
 
 
 @trap(
@@ -331,7 +334,7 @@ def evaluation_mode() -> tuple[float, float]:
 def training_mode() -> tuple[float, float]:
     state, z = torch_run(), torch.from_numpy(batches.noise(0, 0, 8, 96))
     wanted = state.generator(z.double())
-    torch_step.generate(state, z.numpy())
+    torch_backend.generate(state, z.numpy())
     ours = state.generator(z.double())
     naive = state.generator.eval()(z.double())
     return distance(naive, wanted), distance(ours, wanted)
@@ -640,8 +643,9 @@ def pool_first() -> tuple[float, float]:
         found = torch_gradient(lambda x, pool=pool: leaky(pool(x)) * weights, x)
         errors.append(distance(found, wanted))
     images, w = x.transpose(0, 2, 3, 1), weights.numpy()[:, :, None]
-    ours = tf_gradient(lambda x: tf_layers.leaky_relu(tf_layers.max_pool(x), 0.01) * w, images)
-    theirs = tf_gradient(lambda x: tf_layers.max_pool(tf_layers.leaky_relu(x, 0.01)) * w, images)
+    max_pool = functools.partial(tf.nn.max_pool2d, ksize=2, strides=2, padding="VALID")
+    ours = tf_gradient(lambda x: tf_layers.leaky_relu(max_pool(x), 0.01) * w, images)
+    theirs = tf_gradient(lambda x: max_pool(tf_layers.leaky_relu(x, 0.01)) * w, images)
     return errors[0], max(errors[1], distance(ours, theirs))
 
 
@@ -659,9 +663,7 @@ def pool_first() -> tuple[float, float]:
 def penalty_at_ties() -> tuple[float, float]:
     config = Config(precision="float64", device="cpu")
     arrays = checkpoint.initial(config)
-    ours, theirs = torch_state.TrainState(config), tf_state.TrainState(config)
-    torch_state.from_canonical(ours, arrays)
-    tf_state.from_canonical(theirs, arrays)
+    ours, theirs = (backend.make_state(config, arrays) for backend in (torch_backend, tf_backend))
     images = np.full((8, 28, 28, 1), -1.0)
     images[:, 8:20, 8:20] = np.tanh(normal(8, 12, 12, 1))
     # On some processors both libraries round alike, so that the rounding here is a drawn one.
@@ -734,7 +736,9 @@ def transposed_kernel() -> tuple[float, float]:
     layer = tf_layers.ConvTranspose(4, 4, tf.float64)
     layer.kernel.assign(weight.transpose(2, 3, 0, 1))
     naive = layer(tf.constant(x))
-    layer.kernel.assign(torch_state.to_canonical_layout("generator/deconv1/kernel", weight))
+    layer.kernel.assign(
+        torch_canonical.to_canonical_layout("generator/deconv1/kernel", weight, MNIST28)
+    )
     return distance(naive, wanted), distance(layer(tf.constant(x)), wanted)
 
 
@@ -754,7 +758,9 @@ def dense_kernel() -> tuple[float, float]:
     layer = tf_layers.Dense(96, 96, tf.float64)
     layer.kernel.assign(weight)
     naive = layer(tf.constant(x))
-    layer.kernel.assign(torch_state.to_canonical_layout("discriminator/dense2/kernel", weight))
+    layer.kernel.assign(
+        torch_canonical.to_canonical_layout("discriminator/dense2/kernel", weight, MNIST28)
+    )
     return distance(naive, wanted), distance(layer(tf.constant(x)), wanted)
 
 
@@ -771,7 +777,7 @@ def dense_kernel() -> tuple[float, float]:
 def flatten_order() -> tuple[float, float]:
     x, weight = normal(2, 4, 4, 64), normal(16, 1024)
     wanted = F.linear(nchw(x).flatten(1), torch.from_numpy(weight))
-    ours = torch_state.to_canonical_layout("discriminator/dense1/kernel", weight)
+    ours = torch_canonical.to_canonical_layout("discriminator/dense1/kernel", weight, MNIST28)
     flat = x.reshape(2, -1)
     return distance(flat @ weight.T, wanted), distance(flat @ ours, wanted)
 
@@ -794,7 +800,10 @@ def reordered_vectors() -> tuple[float, float]:
     layer = tf_layers.BatchNorm(6272, 0.1, tf.float64)
     pixels = tf.constant(nhwc(torch.from_numpy(x).reshape(4, 128, 7, 7)).reshape(4, -1))
     found = []
-    for vector in (scale, torch_state.to_canonical_layout("generator/norm2/scale", scale)):
+    for vector in (
+        scale,
+        torch_canonical.to_canonical_layout("generator/norm2/scale", scale, MNIST28),
+    ):
         layer.scale.assign(vector)
         found.append(tf.reshape(layer(pixels, training=True), (4, 7, 7, 128)))
     return distance(found[0], wanted), distance(found[1], wanted)
@@ -1214,7 +1223,7 @@ def second_optimizer() -> tuple[float, float]:
     engines=("torch",),
 )
 def steps_per_execution() -> tuple[str, float]:
-    from keras_impl import state as keras_state
+    from keras_impl import backend as keras_backend
 
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
 
@@ -1227,10 +1236,9 @@ def steps_per_execution() -> tuple[str, float]:
     noise, config = batches.noise(0, 0, 8, 96).reshape(2, 4, 96), Config(device="cpu")
     metrics = []
     for size in (1, 2):
-        state = keras_state.TrainState(config)
-        keras_state.from_canonical(state, checkpoint.initial(config))
+        state = keras_backend.make_state(config, checkpoint.initial(config))
         rows = [
-            keras_step.train_chunk(state, images[i : i + size], noise[i : i + size])
+            keras_backend.train_chunk(state, images[i : i + size], noise[i : i + size])
             for i in range(0, 2, size)
         ]
         metrics.append(np.concatenate(rows))

@@ -1,12 +1,15 @@
-"""Layers whose stock kernel is slow on a processor: the same functions, computed another way.
+"""What is only faster on a processor: the same functions as the stock layers, computed another way.
 
 PyTorch's CPU convolutions work on blocks of 16 channels, so a convolution from or to a one-channel
 image leaves most of each block empty; its float32 dense layers go through MKL, which is slower
-than oneDNN on AMD processors. Nothing here changes a parameter's name or shape.
+than oneDNN on AMD processors. A network's layers stay what networks.py says, with their parameters;
+only what their forward() calls is another function, which rounds differently in the last bit.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,35 +17,47 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 BLOCK = 4  # the image's gradient is computed in blocks of 4 x 4 pixels: 16 channels
+FEW = 4  # channels of an image: 1, 3 or 4
 
 
 def prefer_speed(network: nn.Module) -> None:
-    """Let a network's layers use the kernels below, which round differently in the last bit.
+    """Let a network's layers use channels-last memory and, on a processor, the functions below.
 
     Without it a network gives, bit for bit, what stock layers with its weights give.
     """
     network.to(memory_format=torch.channels_last)
     for layer in network.modules():
-        if isinstance(layer, (Linear, ConvFromImage, ConvTranspose, ConvTransposeToImage)):
-            layer.fast = True
+        faster = _faster(layer)
+        if faster is not None and next(layer.parameters()).device.type == "cpu":
+            layer.forward = partial(faster, layer)  # type: ignore[assignment]
 
 
-class Linear(nn.Linear):
+def _faster(layer: nn.Module) -> Callable[..., Tensor] | None:
+    """The function that takes a layer and its input, if there is one for such a layer."""
+    if isinstance(layer, nn.Linear) and layer.out_features > 1:
+        return linear
+    if isinstance(layer, nn.Conv2d) and layer.in_channels <= FEW:
+        plain = layer.stride == (1, 1) and layer.padding == (0, 0) and layer.bias is not None
+        return conv_from_image if plain else None
+    if isinstance(layer, nn.ConvTranspose2d) and layer.bias is not None:
+        return conv_transpose_to_image if layer.out_channels <= FEW else conv_transpose
+    return None
+
+
+# ------------------------------------------------------------------ dense layers
+
+
+def linear(layer: nn.Linear, x: Tensor) -> Tensor:
     """nn.Linear whose float32 products go through oneDNN."""
-
-    fast = False
-
-    def forward(self, x: Tensor) -> Tensor:
-        # bfloat16 goes there anyway; float64 it does not know.
-        if not (self.fast and _onednn_takes(x)):
-            return super().forward(x)
-        return _Linear.apply(x, self.weight, self.bias)
+    # bfloat16 goes there anyway; float64 it does not know.
+    if not _onednn_takes(x):
+        return F.linear(x, layer.weight, layer.bias)
+    return _Linear.apply(x, layer.weight, layer.bias)
 
 
 def _onednn_takes(x: Tensor) -> bool:
     return (
-        x.device.type == "cpu"
-        and x.dtype is torch.float32
+        x.dtype is torch.float32
         and not torch.is_autocast_enabled("cpu")
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # made for torch.compile, not public
         and not torch.compiler.is_compiling()  # which takes it with constant weights only
@@ -68,15 +83,14 @@ class _Linear(torch.autograd.Function):
         return x_grad, weight_grad, bias_grad
 
 
-class ConvFromImage(nn.Conv2d):
+# ------------------------------------------------------------------ a convolution from an image
+
+
+def conv_from_image(layer: nn.Conv2d, x: Tensor) -> Tensor:
     """nn.Conv2d (stride 1, no padding) on an image of few channels, with a fast image gradient."""
-
-    fast = False
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not (self.fast and x.device.type == "cpu" and x.shape[-1] % BLOCK == 0):
-            return super().forward(x)
-        return _ConvFromImage.apply(x, self.weight, self.bias)
+    if x.shape[-1] % BLOCK:
+        return F.conv2d(x, layer.weight, layer.bias)
+    return _ConvFromImage.apply(x, layer.weight, layer.bias)
 
 
 class _ConvFromImage(torch.autograd.Function):
@@ -117,20 +131,17 @@ def _image_gradient(grad: Tensor, weight: Tensor) -> Tensor:
     return F.pixel_shuffle(blocks, BLOCK)
 
 
-class ConvTranspose(nn.ConvTranspose2d):
+# ------------------------------------------------------------------ transposed convolutions
+
+
+def conv_transpose(layer: nn.ConvTranspose2d, x: Tensor) -> Tensor:
     """nn.ConvTranspose2d (square, no output padding), with a fast kernel gradient in bfloat16."""
-
-    fast = False
-
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if not (self.fast and x.device.type == "cpu"):
-            return super().forward(x, output_size)
-        stride, padding = self.stride[0], int(self.padding[0])
-        if x.dtype is torch.bfloat16:
-            return _ConvTranspose.apply(x, self.weight, self.bias, stride, padding)
-        assert self.bias is not None
-        image = F.conv_transpose2d(x, self.weight, None, stride, padding)
-        return image.add_(self.bias[:, None, None])  # in float32 faster than oneDNN's own
+    assert layer.bias is not None
+    stride, padding = layer.stride[0], int(layer.padding[0])
+    if x.dtype is torch.bfloat16:
+        return _ConvTranspose.apply(x, layer.weight, layer.bias, stride, padding)
+    image = F.conv_transpose2d(x, layer.weight, None, stride, padding)
+    return image.add_(layer.bias[:, None, None])  # in float32 faster than oneDNN's own
 
 
 class _ConvTranspose(torch.autograd.Function):
@@ -173,20 +184,14 @@ def _kernel_gradient(grad: Tensor, x: Tensor, size: int, stride: int, padding: i
     return (pixels.t() @ windows).view(channels, size, size, out).permute(0, 3, 1, 2)
 
 
-class ConvTransposeToImage(nn.ConvTranspose2d):
+def conv_transpose_to_image(layer: nn.ConvTranspose2d, x: Tensor) -> Tensor:
     """nn.ConvTranspose2d to an image of few channels, with a fast forward pass."""
-
-    fast = False
-
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if not (self.fast and x.device.type == "cpu"):
-            return super().forward(x, output_size)
-        # The definition: each input pixel adds its multiple of the kernel to the output.
-        n, channels, height, width = x.shape
-        pixels = x.permute(0, 2, 3, 1).reshape(n, height * width, channels).transpose(1, 2)
-        columns = self.weight.flatten(1).t() @ pixels  # (N, out * kh * kw, H * W)
-        stride, padding, kernel = self.stride[0], int(self.padding[0]), self.kernel_size
-        size = tuple((s - 1) * stride - 2 * padding + kernel[0] for s in (height, width))
-        image = F.fold(columns, size, kernel, padding=padding, stride=stride)
-        assert self.bias is not None
-        return image + self.bias.to(image.dtype)[:, None, None]
+    assert layer.bias is not None
+    stride, padding, kernel = layer.stride[0], int(layer.padding[0]), layer.kernel_size
+    # The definition: each input pixel adds its multiple of the kernel to the output.
+    n, channels, height, width = x.shape
+    pixels = x.permute(0, 2, 3, 1).reshape(n, height * width, channels).transpose(1, 2)
+    columns = layer.weight.flatten(1).t() @ pixels  # (N, out * kh * kw, H * W)
+    size = tuple((s - 1) * stride - 2 * padding + kernel[0] for s in (height, width))
+    image = F.fold(columns, size, kernel, padding=padding, stride=stride)
+    return image + layer.bias.to(image.dtype)[:, None, None]

@@ -1,0 +1,22 @@
+"""PyTorch as a common.backend.Backend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytorch_impl.canonical import from_canonical, to_canonical
+from pytorch_impl.compiled import compile_step, train_chunk
+from pytorch_impl.device import PACKAGES, describe, threads
+from pytorch_impl.inference import generate, outputs
+from pytorch_impl.state import TrainState, make_state
+
+__all__ = [
+    "PACKAGES", "compile_step", "describe", "from_canonical", "generate", "make_state", "outputs",
+    "threads", "to_canonical", "train_chunk",
+]  # fmt: skip
+
+if TYPE_CHECKING:
+    from common.backend import Backend
+    from pytorch_impl import backend
+
+    checked: Backend[TrainState] = backend
