@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import architecture
-from common.config import Config, UserError, from_json, to_json
-from common.recipes import RECIPES
+from common.config import Config, UserError, from_json, recipe_of, to_json
 
 FORMAT_VERSION = "1"
 FILE_NAME = "checkpoint.safetensors"
@@ -57,7 +56,7 @@ def expected(config: Config) -> dict[str, tuple[tuple[int, ...], str]]:
     for name, shape in table.trainable().items():
         for moment in ("first_moment", "second_moment"):
             arrays[f"optimizer/{name}/{moment}"] = (shape, dtype)
-    if RECIPES[config.recipe].average:
+    if recipe_of(config).average:
         for name, shape in table.parameters().items():
             if name.startswith("generator/"):
                 arrays[AVERAGE + name] = (shape, dtype)

@@ -1,26 +1,18 @@
-"""The settings of one experiment, and the command line made from them."""
+"""The settings of one experiment: Config, what follows from it, and its JSON."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import difflib
-import errno
-import io
 import json
-import math
-import os
-import re
-import reprlib
-import sys
 import types
 import typing
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar
+from dataclasses import InitVar, dataclass
+from typing import Any, Literal
 
 from common import recipes
+from common.limits import UserError as UserError
+from common.limits import check_values, short
+from common.recipes import Recipe
 
 # Fields that a resumed run may change: they move no number of the training itself.
 RESUME_MAY_CHANGE = frozenset(
@@ -31,19 +23,18 @@ LENGTH = frozenset({"steps", "epochs"})
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16", "float64"]
 
-
-_SHORT = reprlib.Repr()  # a sentence shows of a value what can be read
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
-_SHORT.maxlist = _SHORT.maxdict = _SHORT.maxlevel = 2
-
-
-class UserError(Exception):
-    """A mistake that the user can mend: one sentence for them, no traceback, exit status 2."""
+BY_RECIPE: Any = None  # the default of a number that the recipe decides
 
 
 @dataclass(frozen=True)
 class Config:
-    """One experiment. The same values and the same seed give the same training in every backend."""
+    """One experiment. The same values and the same seed give the same training in every backend.
+
+    What the recipe decides (recipes.DECIDED) is None until given, and is filled in as the Config is
+    made, so no Config is half resolved: whoever holds one reads numbers, the recipe's or those that
+    were said. dataclasses.replace would hand them on to another recipe as if they had been said,
+    so a Config of another recipe is made anew; ValueError tells whoever forgets.
+    """
 
     seed: int = 0
     """Everything random is a function of it: initial weights, batch order, noise. [0, 2**63)"""
@@ -54,23 +45,21 @@ class Config:
     steps: int | None = None
     """Total number of iterations; overrides epochs."""
 
-    batch_size: int = 128
-    """Images per iteration, and noise vectors, shared by both updates (CS231n's exercise)."""
+    batch_size: int = BY_RECIPE
+    """Images per iteration, and noise vectors, shared by both updates."""
 
-    noise_size: int = 96
-    """Length of the noise vector z, uniform in [-1, 1) (the tutorial's noise_size=96)."""
+    noise_size: int = BY_RECIPE
+    """Length of the noise vector z, uniform in [-1, 1)."""
 
-    learning_rate: float = 3e-4
-    """Adam's step size, per update (the tutorial's source: CS231n's exercise). By default the
-    recipe's; tuned: D's 1e-3 at the start, and G's is four times that."""
+    learning_rate: float = BY_RECIPE
+    """Adam's step size, of D's updates at the start of the run; the recipe says what multiple of it
+    G's is."""
 
-    beta1: float = 0.5
-    """Adam's decay of the first moment (Radford et al. 2016, section 4). By default the recipe's;
-    tuned: 0. [0, 1)"""
+    beta1: float = BY_RECIPE
+    """Adam's decay of the first moment. [0, 1)"""
 
-    beta2: float = 0.999
-    """Adam's decay of the second moment (Kingma & Ba 2015). By default the recipe's; tuned: 0.99.
-    [0, 1)"""
+    beta2: float = BY_RECIPE
+    """Adam's decay of the second moment. [0, 1)"""
 
     show_every: int = 250
     """Iterations between two sample grids and two printed lines (the tutorial's show_every=250)."""
@@ -103,136 +92,21 @@ class Config:
     checkpoint_every: int = 500
     """Iterations between two checkpoints; one more is written at the end and on Ctrl-C."""
 
+    numbers_of: InitVar[str | None] = None  # what filled them in; dataclasses.replace hands it on
 
-@dataclass(frozen=True)
-class TrainArguments(Config):
-    """Config plus what says where a training run lies."""
-
-    out: str | None = None
-    """Run directory (default: runs/<backend>-<dataset>-seed<seed>, runs/<backend>-tuned-...)."""
-
-    resume: str | None = None
-    """Continue this run directory or checkpoint file, whichever backend wrote it."""
-
-    overwrite: bool = False
-    """Delete an existing run directory first."""
+    def __post_init__(self, numbers_of: str | None) -> None:
+        filled_by = f"{self.architecture} {self.recipe}"
+        if numbers_of not in (None, filled_by):
+            raise ValueError(f"numbers of {numbers_of} cannot become {filled_by}'s: make a Config")
+        object.__setattr__(self, "numbers_of", filled_by)
+        for name in recipes.DECIDED:
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, getattr(recipe_of(self), name))
 
 
-# What a flag takes, in words, which are the second half of its error message, and as a test.
-Limit = tuple[str, Callable[[Any], bool]]
-
-
-def whole_number(least: int, most: int) -> Limit:
-    """A whole number; or None, where that is a flag's default."""
-    words = f"a whole number from {least} to {most}"
-    return words, lambda value: value is None or least <= value <= most
-
-
-# Of flags of every command; a dataclass may have others, or these in other LIMITS of its own.
-_LIMITS: dict[str, Limit] = {
-    "seed": ("a whole number from 0 to 2**63 - 1", lambda v: 0 <= v < 2**63),
-    "epochs": whole_number(1, 10**6),
-    "steps": whole_number(1, 10**9),
-    "batch_size": (
-        "a whole number from 2 (batch norm needs two) to 60000",
-        lambda v: 2 <= v <= 60_000,
-    ),
-    "noise_size": whole_number(1, 65_536),
-    "learning_rate": ("a number above 0 and up to 10", lambda v: math.isfinite(v) and 0 < v <= 10),
-    "beta1": ("a number from 0 to below 1", lambda v: 0 <= v < 1),
-    "beta2": ("a number from 0 to below 1", lambda v: 0 <= v < 1),
-    "show_every": whole_number(1, 10**9),
-    "checkpoint_every": whole_number(1, 10**9),
-    "train_images": whole_number(2, 60_000),
-    "count": whole_number(1, 10**6),
-    "walk": whole_number(1, 1000),
-    "rounds": whole_number(1, 10_000),
-    "turn": whole_number(0, 10_000),
-}
-
-
-def _limits(cls: type) -> dict[str, Limit]:
-    return _LIMITS | getattr(cls, "LIMITS", {})
-
-
-def flag(name: str) -> str:
-    """`learning_rate` -> `--learning-rate`."""
-    return "--" + name.replace("_", "-")
-
-
-def check_values(config: Any) -> None:
-    """Raise UserError at the first value of a dataclass that is out of its range."""
-    limits = _limits(type(config))
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if field.name in limits and not limits[field.name][1](value):
-            raise UserError(
-                f"{flag(field.name)} takes {limits[field.name][0]}, not {_SHORT.repr(value)}."
-            )
-        for text in value if isinstance(value, tuple) else (value,):
-            if isinstance(text, str) and not _can_be_a_name(text):
-                raise UserError(f"{flag(field.name)} takes a name, not {_SHORT.repr(text)}.")
-
-
-def _can_be_a_name(text: str) -> bool:
-    """May a file have this name, as far as its characters go?"""
-    try:
-        return bool(text) and b"\0" not in os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
-
-
-def check_place(name: str, path: Path, folder: bool) -> None:
-    """Raise UserError unless a file, or a folder of files, can be written there. Creates nothing.
-
-    Asked before an hour's work whose figures go there.
-    """
-    try:
-        if os.path.lexists(path) and folder and not path.is_dir():
-            raise UserError(f"{flag(name)} {path} is a file; give a folder.")
-        if path.is_dir() and not folder:
-            raise UserError(f"{flag(name)} {path} is a folder; give a file name.")
-        path.exists()  # for a name that is too long
-        above = path if folder else path.parent
-        while not os.path.lexists(above):
-            above = above.parent
-        if not above.is_dir():
-            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        if not os.access(above, os.W_OK | os.X_OK):
-            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise UserError(
-            f"{flag(name)} {path} cannot be written ({error.strerror}); choose another."
-        ) from None
-
-
-def names(name: str, text: str, allowed: Collection[str]) -> list[str]:
-    """`float32,bfloat16` -> its words, or UserError for the first that is not allowed."""
-    words = text.split(",")
-    for word in words:
-        if word not in allowed:
-            raise UserError(
-                f"{flag(name)} takes names from {', '.join(allowed)}, separated by commas, "
-                f"not {_SHORT.repr(word)}."
-            )
-    return words
-
-
-def numbers(name: str, text: str, least: int, most: int) -> list[int]:
-    """`32,64` -> [32, 64], or UserError for the first that is no whole number in the range."""
-    words = text.split(",")
-    for word in words:
-        if not is_whole(word, least, most):
-            raise UserError(
-                f"{flag(name)} takes whole numbers from {least} to {most}, separated by commas, "
-                f"not {_SHORT.repr(word)}."
-            )
-    return [int(word) for word in words]
-
-
-def is_whole(word: str, least: int, most: int) -> bool:
-    """Is it a whole number in the range? Of more digits than the largest has, no number is made."""
-    return word.isdecimal() and len(word) <= len(str(most)) and least <= int(word) <= most
+def recipe_of(config: Config) -> Recipe:
+    """How the two networks are updated."""
+    return recipes.get(config.architecture, config.recipe)
 
 
 def check(config: Config) -> None:
@@ -249,13 +123,6 @@ def check(config: Config) -> None:
         )
 
 
-def of_recipe(config: Config, given: Collection[str] = ()) -> Config:
-    """The Config with its recipe's learning rate and betas, but for the fields in `given`."""
-    recipe = recipes.RECIPES[config.recipe]
-    names = {"learning_rate", "beta1", "beta2"} - set(given)
-    return dataclasses.replace(config, **{name: getattr(recipe, name) for name in names})
-
-
 def total_steps(config: Config) -> int:
     """Iterations of the whole run. Every batch is full: 5 epochs of 50,000 at 128 are 1,953."""
     if config.steps is not None:
@@ -265,12 +132,14 @@ def total_steps(config: Config) -> int:
 
 def resume_may_change(config: Config) -> frozenset[str]:
     """RESUME_MAY_CHANGE, without the run's length where the learning rate depends on it."""
-    return RESUME_MAY_CHANGE - (LENGTH if recipes.RECIPES[config.recipe].decays else set())
+    return RESUME_MAY_CHANGE - (LENGTH if recipe_of(config).decays else set())
 
 
 def hyperparameters(config: Config, step: int) -> recipes.Hyper:
     """The recipe's numbers of the 0-based `step` of a run."""
-    return recipes.hyperparameters(config.recipe, config.learning_rate, step, total_steps(config))
+    return recipes.hyperparameters(
+        recipe_of(config), config.learning_rate, step, total_steps(config)
+    )
 
 
 # ------------------------------------------------------------------ JSON
@@ -288,28 +157,21 @@ def from_json(values: Any) -> Config:
     """
     if not isinstance(values, dict):
         raise UserError(f"A config is a JSON object, not {type(values).__name__}.")
+    fields = {field.name for field in dataclasses.fields(Config)}
     hints = typing.get_type_hints(Config)
     for name, value in values.items():
-        if name not in hints:
+        if name not in fields:
             raise UserError(
-                f"The config has an unknown field {_SHORT.repr(name)}; is it of a newer version?"
+                f"The config has an unknown field {short(name)}; is it of a newer version?"
             )
         if not _is_of_type(value, hints[name]):
-            raise UserError(f"The config's field {name!r} cannot be {_SHORT.repr(value)}.")
+            raise UserError(f"The config's field {name!r} cannot be {short(value)}.")
     config = Config(**values)
     try:
         check(config)
     except OverflowError:  # a whole number that no float holds
         raise UserError("The config holds a number that is too large.") from None
     return config
-
-
-def is_number(value: Any) -> bool:
-    """Is a value of JSON a finite number that a float can hold?"""
-    try:
-        return type(value) in (int, float) and math.isfinite(value)
-    except OverflowError:
-        return False
 
 
 def _is_of_type(value: Any, hint: Any) -> bool:
@@ -322,120 +184,9 @@ def _is_of_type(value: Any, hint: Any) -> bool:
     return type(value) is hint
 
 
-# ------------------------------------------------------------------ command line
-
-T = TypeVar("T")
-
-
-def parse(cls: type[T], argv: Sequence[str], prog: str, description: str) -> tuple[T, set[str]]:
-    """A command line as an instance of a dataclass, and the names of the fields it gave.
-
-    tyro makes the parser and the help text; a mistake becomes a UserError of one sentence.
-    """
-    import tyro
-
-    names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    complaint = io.StringIO()
-    # tyro writes its complaint in a box; only the flag that it names is taken from there.
-    try:
-        with contextlib.redirect_stderr(complaint):
-            value, unknown = tyro.cli(
-                cls,
-                prog=prog,
-                description=description,
-                args=list(argv),
-                return_unknown_args=True,
-                config=(tyro.conf.FlagCreatePairsOff,) if "compile" not in names else (),
-            )
-    except SystemExit as exit_:
-        if not exit_.code:
-            raise
-        raise UserError(_explain(complaint.getvalue(), cls, argv)) from None
-    if unknown:
-        raise UserError(_unknown(unknown[0], names))
-    check_values(value)
-    return value, given(argv) & names
-
-
-def given(argv: Sequence[str]) -> set[str]:
-    """The field names of the flags in a command line: `--no-compile` gives `compile`."""
-    flags = {word.split("=")[0][2:].replace("-", "_") for word in argv if word.startswith("--")}
-    return {name.removeprefix("no_") for name in flags}
-
-
-def _unknown(word: str, names: set[str]) -> str:
-    if not word.startswith("-"):
-        return f"{_SHORT.repr(word)} is not expected here; see --help."
-    word = word.split("=")[0]
-    near = difflib.get_close_matches(word, [flag(name) for name in names], n=1)
-    hint = f"did you mean {near[0]}?" if near else "see --help."
-    return f"There is no flag {_SHORT.repr(word)[1:-1]}; {hint}"
-
-
-def _explain(complaint: str, cls: type, argv: Sequence[str]) -> str:
-    """One sentence in our words for tyro's box about a flag."""
-    text = " ".join(re.sub(r"[^\x20-\x7e\n]", " ", complaint).split())
-    hints = typing.get_type_hints(cls)
-    for word in re.findall(r"--[a-z0-9-]+", text):
-        name = word[2:].replace("-", "_")
-        if name not in hints:
-            continue
-        hint = hints[name]
-        limits = _limits(cls)
-        allowed = limits[name][0] if name in limits else "a value; see --help"
-        if typing.get_origin(hint) is Literal:
-            allowed = "one of " + ", ".join(typing.get_args(hint))
-        return f"{word} takes {allowed}{_seen(word, argv)}."
-    if "required" in text.lower():
-        return "The name of a run or file is missing; see --help."
-    return text or "The command line could not be read; see --help."
-
-
-def _seen(word: str, argv: Sequence[str]) -> str:
-    for position, argument in enumerate(argv):
-        if argument.startswith(word + "="):
-            return f", not {_SHORT.repr(argument.split('=', 1)[1])}"
-        if argument == word:
-            following = argv[position + 1 : position + 2]
-            return f", not {_SHORT.repr(following[0])}" if following else ", and none was given"
-    return ""
-
-
-def fail(error: UserError) -> NoReturn:
-    """Say what was wrong and leave with status 2, the shell's convention for bad input."""
-    print(f"error: {_one_line(str(error))}", file=sys.stderr)
-    raise SystemExit(2)
-
-
-def _one_line(sentence: str, most: int = 1000) -> str:
-    """Printable and of a readable length, whatever the name of a file that is in it."""
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in sentence)
-    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
-
-
-@contextlib.contextmanager
-def command() -> Iterator[None]:
-    """A command's work: a mistake ends it by fail(), Ctrl-C quietly, by the shell's status 130."""
-    try:
-        yield
-    except UserError as error:
-        fail(error)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-
-
-@contextlib.contextmanager
-def writing(what: object) -> Iterator[None]:
-    """A block that writes `what`: an OSError in it becomes a UserError of one sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{what} cannot be written ({error.strerror or error}).") from None
-
-
 def experiment_key(config: Config) -> str:
     """The fields that determine the numbers, as canonical JSON: equal text, equal experiment."""
     values = {k: v for k, v in to_json(config).items() if k not in RESUME_MAY_CHANGE}
-    if recipes.RECIPES[config.recipe].decays:
+    if recipe_of(config).decays:
         values["steps"] = total_steps(config)
     return json.dumps(values, sort_keys=True)

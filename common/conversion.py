@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from common import checkpoint, config
+from common import checkpoint, commandline
 from common.checkpoint import Arrays
 from common.config import Config, UserError
 
@@ -48,8 +48,8 @@ class ConvertArguments:
 def main(backend: str, exports: dict[str, Export], imports: dict[str, Import]) -> None:
     """`python -m <backend>_impl.convert`. exports and imports: by the ending of the file's name."""
     known = f"exports {' '.join(exports)}; imports {' '.join(imports)}"
-    with config.command():
-        arguments, given = config.parse(
+    with commandline.command():
+        arguments, given = commandline.parse(
             ConvertArguments,
             sys.argv[1:],
             prog=f"python -m {backend}_impl.convert",
@@ -58,7 +58,7 @@ def main(backend: str, exports: dict[str, Export], imports: dict[str, Import]) -
                 f"Export: RUN FILE. Import: FILE CHECKPOINT{CHECKPOINT_ENDING}."
             ),
         )
-        with config.writing(arguments.target):
+        with commandline.writing(arguments.target):
             source, target = Path(arguments.source), Path(arguments.target)
             if (target.exists() or _is_there(target)) and not arguments.overwrite:
                 raise UserError(

@@ -35,7 +35,7 @@ import tyro
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from common import config
+from common import commandline
 from common.checkpoint import read_json, read_regular, write_atomically
 from common.config import Config, UserError
 
@@ -381,8 +381,8 @@ def _md5(content: bytes) -> str:
 
 def main() -> None:
     """`python -m common.datasets [DATA_DIR]`: fetch and verify MNIST, so that training need not."""
-    with config.command():
-        arguments, _ = config.parse(
+    with commandline.command():
+        arguments, _ = commandline.parse(
             DatasetArguments,
             sys.argv[1:],
             prog="python -m common.datasets",

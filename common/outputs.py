@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common import checkpoint, config, images
+from common import checkpoint, images, limits
 from common.plan import same_path
 
 METRICS = ("d_loss", "g_loss", "d_real", "d_fake")
@@ -47,7 +47,7 @@ def _step_of(line: str) -> int | None:
     """The step of a line of metrics.jsonl; None if it is no record of one."""
     try:
         row = json.loads(line) if line.isascii() else {}
-        step, numbers = row["step"], all(config.is_number(row[name]) for name in METRICS)
+        step, numbers = row["step"], all(limits.is_number(row[name]) for name in METRICS)
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return step if numbers and type(step) is int and step < 2**63 else None

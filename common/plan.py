@@ -5,10 +5,44 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+from dataclasses import InitVar
 from pathlib import Path
+from typing import Annotated, Any
 
-from common import checkpoint, config
-from common.config import Config, TrainArguments, UserError, total_steps
+import tyro
+
+from common import checkpoint, config, recipes
+from common.commandline import check_place
+from common.config import BY_RECIPE, Config, total_steps
+from common.limits import UserError, flag
+
+
+def by_recipe(name: str) -> Any:
+    """A flag that is None until the recipe decides it; --help shows what it will be."""
+    kind = type(getattr(recipes.get(Config.architecture, Config.recipe), name))
+    hint = f"(default: {recipes.defaults(name)})"
+    return tyro.conf.arg(constructor=kind, metavar=kind.__name__.upper(), help_behavior_hint=hint)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainArguments(Config):
+    """Config plus what says where a training run lies."""
+
+    batch_size: Annotated[int, by_recipe("batch_size")] = BY_RECIPE
+    noise_size: Annotated[int, by_recipe("noise_size")] = BY_RECIPE
+    learning_rate: Annotated[float, by_recipe("learning_rate")] = BY_RECIPE
+    beta1: Annotated[float, by_recipe("beta1")] = BY_RECIPE
+    beta2: Annotated[float, by_recipe("beta2")] = BY_RECIPE
+    numbers_of: InitVar[tyro.conf.Suppress[str | None]] = None
+
+    out: str | None = None
+    """Run directory (default: runs/<backend>-<dataset>-seed<seed>, runs/<backend>-tuned-...)."""
+
+    resume: str | None = None
+    """Continue this run directory or checkpoint file, whichever backend wrote it."""
+
+    overwrite: bool = False
+    """Delete an existing run directory first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,11 +59,11 @@ class Plan:
     stamp: tuple[int, int] | None = None  # of that file, see stamp_of
 
 
-def plan(arguments: TrainArguments, given: set[str], backend: str) -> Plan:
+def make_plan(arguments: TrainArguments, given: set[str], backend: str) -> Plan:
     """What to train and where, or UserError. Reads the checkpoint; writes nothing."""
     if arguments.resume is not None:
         return _plan_resume(arguments, given)
-    chosen = config.of_recipe(Config(**config.to_json(arguments)), given)
+    chosen = Config(**config.to_json(arguments))
     config.check(chosen)
     default = f"runs/{run_name(backend, chosen)}"
     directory = Path(arguments.out or default)
@@ -55,16 +89,16 @@ def _plan_resume(arguments: TrainArguments, given: set[str]) -> Plan:
         )
     may_change = config.resume_may_change(saved.config)
     for name in sorted(given & {f.name for f in dataclasses.fields(Config)} - may_change):
-        allowed = ", ".join(config.flag(n) for n in sorted(may_change))
+        allowed = ", ".join(flag(n) for n in sorted(may_change))
         if name in config.LENGTH:
             raise UserError(
-                f"{config.flag(name)} cannot be given with --resume: by recipe "
+                f"{flag(name)} cannot be given with --resume: by recipe "
                 f"{saved.config.recipe} the learning rate falls to 0 at step "
                 f"{total_steps(saved.config)}; only {allowed} may change."
             )
         raise UserError(
-            f"{config.flag(name)} cannot be given with --resume: the checkpoint was trained with "
-            f"{config.flag(name)} {getattr(saved.config, name)}; only {allowed} may change."
+            f"{flag(name)} cannot be given with --resume: the checkpoint was trained with "
+            f"{flag(name)} {getattr(saved.config, name)}; only {allowed} may change."
         )
     changes = {name: getattr(arguments, name) for name in given & may_change}
     if "epochs" in given and "steps" not in given:
@@ -124,7 +158,7 @@ def check_directory(directory: Path, overwrite: bool) -> None:
     try:
         names = {path.name for path in directory.iterdir()}
     except FileNotFoundError:
-        config.check_place("out", directory, folder=True)
+        check_place("out", directory, folder=True)
         return
     except OSError as error:
         raise UserError(

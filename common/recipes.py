@@ -1,4 +1,4 @@
-"""The training recipes, and what of a step depends on its number alone.
+"""The training recipes of each architecture, and what of a step depends on its number alone.
 
 `published` is the tutorial's: the same update at every step. `tuned` trains the same two networks
 for as many iterations, and was searched for on MNIST (README, "Quality").
@@ -14,9 +14,13 @@ from typing import Any, NamedTuple
 class Recipe:
     """How the two networks are updated, besides the losses, which every recipe shares."""
 
-    learning_rate: float  # D's; with beta1 and beta2 the defaults of the flags of these names
+    # The defaults of the flags of these names (DECIDED).
+    learning_rate: float  # D's, at the start
     beta1: float
     beta2: float
+    batch_size: int
+    noise_size: int
+
     generator_rate: float = 1.0
     """G's learning rate as a multiple of D's (two time scales: Heusel et al. 2017)."""
 
@@ -38,19 +42,47 @@ class Recipe:
         return self.penalty * self.penalty_every
 
 
+# What a Config takes from its recipe unless it is given.
+DECIDED = ("batch_size", "noise_size", "learning_rate", "beta1", "beta2")
+
 RECIPES = {
-    "published": Recipe(learning_rate=3e-4, beta1=0.5, beta2=0.999),
-    "tuned": Recipe(
-        learning_rate=1e-3,
-        beta1=0.0,
-        beta2=0.99,
-        generator_rate=4.0,
-        decays=True,
-        penalty=5.0,
-        penalty_every=4,
-        average=0.999,
-    ),
+    "mnist28": {
+        # The tutorial's: learning rate and batch size of its source, CS231n's exercise; beta1 of
+        # Radford et al. 2016, section 4; beta2 of Kingma and Ba 2015.
+        "published": Recipe(
+            learning_rate=3e-4, beta1=0.5, beta2=0.999, batch_size=128, noise_size=96
+        ),
+        "tuned": Recipe(
+            learning_rate=1e-3,
+            beta1=0.0,
+            beta2=0.99,
+            batch_size=128,
+            noise_size=96,
+            generator_rate=4.0,
+            decays=True,
+            penalty=5.0,
+            penalty_every=4,
+            average=0.999,
+        ),
+    },
 }
+
+
+def get(architecture: str, name: str) -> Recipe:
+    """The recipe of a Config's `architecture` and `recipe`."""
+    return RECIPES[architecture][name]
+
+
+def defaults(field: str) -> str:
+    """A field's defaults in words: `128`, or `0.5 by mnist28 published, 0.0 by mnist28 tuned`."""
+    values = {
+        f"{architecture} {name}": getattr(recipe, field)
+        for architecture, table in RECIPES.items()
+        for name, recipe in table.items()
+    }
+    if len(set(values.values())) == 1:
+        return str(*set(values.values()))
+    return ", ".join(f"{value} by {name}" for name, value in values.items())
 
 
 class Hyper(NamedTuple):
@@ -62,14 +94,13 @@ class Hyper(NamedTuple):
     average: Any  # weight of the new generator in the average; 0: there is none
 
 
-def hyperparameters(name: str, learning_rate: float, step: int, total: int) -> Hyper:
-    """The numbers of the 0-based `step` of `total`, by the recipe `name`, in float64.
+def hyperparameters(recipe: Recipe, learning_rate: float, step: int, total: int) -> Hyper:
+    """The numbers of the 0-based `step` of `total`, in float64.
 
     learning_rate: D's at the start. The average's decay is ramped: at step t it is at most
     (1 + t) / (10 + t), so that the first, random weights do not last (as TensorFlow's
     ExponentialMovingAverage does it).
     """
-    recipe = RECIPES[name]
     rate = learning_rate
     if recipe.decays:
         rate *= min(1.0, 2 * (total - step) / total)

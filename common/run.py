@@ -25,13 +25,12 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from common import batches, checkpoint, config, datasets, early, images
+from common import batches, checkpoint, commandline, config, datasets, early, images
 from common.appending import Appended, Curves
-from common.config import Config, TrainArguments, UserError, total_steps
+from common.config import Config, UserError, total_steps
 from common.environment import git_commit, processor, versions
 from common.outputs import METRICS, continue_records, write_overviews
-from common.plan import Plan, check_directory, plan, same_path, stamp_of
-from common.recipes import RECIPES
+from common.plan import Plan, TrainArguments, check_directory, make_plan, same_path, stamp_of
 from common.watch import Watch
 
 SHOWN_IMAGES = 16
@@ -93,7 +92,7 @@ class Run:
         self._save_failed = False
         self._emptied = False
         self._refused: set[str] = set()  # names of files that a disk does not take at the moment
-        self._watch = Watch(penalized=RECIPES[plan.config.recipe].penalty > 0)
+        self._watch = Watch(penalized=config.recipe_of(plan.config).penalty > 0)
 
     @contextlib.contextmanager
     def open(self, device: str, threads: int, packages: tuple[str, ...]) -> Iterator[None]:
@@ -461,13 +460,13 @@ def main(backend: str, train: Callable[[Run, batches.Dataset], None]) -> None:
     signals = Signals()
     run: Run | None = None
     try:
-        arguments, given = config.parse(
+        arguments, given = commandline.parse(
             TrainArguments,
             sys.argv[1:],
             prog=f"python -m {backend}_impl.train",
             description=f"Train the DCGAN with the {backend} backend.",
         )
-        planned = plan(arguments, given, backend)
+        planned = make_plan(arguments, given, backend)
         if planned.step == total_steps(planned.config):
             _complete(planned)
             print(
@@ -480,14 +479,14 @@ def main(backend: str, train: Callable[[Run, batches.Dataset], None]) -> None:
         train(run, dataset)
     except UserError as error:
         if not isinstance(error, Diverged):
-            config.fail(error)
+            commandline.fail(error)
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except BaseException as error:
         # Whatever an interrupted import or thread turned the signal into, it was the signal.
         if signals.received is None:
             if run is not None and _out_of_memory(error):
-                config.fail(run.too_large())
+                commandline.fail(run.too_large())
             raise
         _say_stopped(run)
         sys.stdout.flush()

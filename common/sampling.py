@@ -13,7 +13,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from common import batches, checkpoint, config, images
+from common import batches, checkpoint, commandline, images
 from common.config import Device, UserError
 
 # A checkpoint and a device name -> noise (N, Z) float32 -> images (N, H, W, C) in (-1, 1).
@@ -53,14 +53,14 @@ class SampleArguments:
 
 def main(backend: str, load: Load) -> None:
     """`python -m <backend>_impl.sample`. `load` imports its framework only when it is called."""
-    with config.command():
-        arguments, _ = config.parse(
+    with commandline.command():
+        arguments, _ = commandline.parse(
             SampleArguments,
             sys.argv[1:],
             prog=f"python -m {backend}_impl.sample",
             description=f"Draw images from a trained generator with the {backend} backend.",
         )
-        with config.writing(f"--out {arguments.out}"):
+        with commandline.writing(f"--out {arguments.out}"):
             out = Path(arguments.out)
             _check_out(out, arguments.walk)
             run = Path(arguments.run)

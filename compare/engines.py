@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, cast
 
-from common import config
+from common import commandline, config
 from common.backend import Backend
 from common.config import Config, UserError
 
@@ -55,7 +55,7 @@ def choose(names: str, installed: bool = True) -> list[Engine]:
     installed: False if the caller tells of missing packages itself.
     """
     chosen = []
-    for name in config.names("engines", names, ENGINES):
+    for name in commandline.names("engines", names, ENGINES):
         if installed and ENGINES[name].missing:
             raise UserError(not_installed(ENGINES[name]))
         chosen.append(ENGINES[name])

@@ -43,7 +43,7 @@ def load_engine() -> ModuleType:
 
 def exit_without_engine() -> None:
     """check_engine for a command: a mistake answers before data or a framework is loaded."""
-    from common.config import command
+    from common.commandline import command
 
     with command():
         check_engine()

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from common.config import UserError
+from common.config import UserError, recipe_of
 from common.memory import keep_freed_memory
-from common.recipes import RECIPES, Hyper
+from common.recipes import Hyper
 from keras_impl import keep_float64
 
 PACKAGE = "jax"
@@ -219,7 +219,7 @@ leaky_relu = fused_adam = None
 def make_chunk(state: Any, train_step: Callable[..., Tensor]) -> Callable[..., np.ndarray]:
     """images (K, B, H, W, C), noise (K, B, Z), K Nows -> metrics (K, 4), compiled."""
     variables = state.variables
-    lazy_penalty = RECIPES[state.config.recipe].lazy_penalty
+    lazy_penalty = recipe_of(state.config).lazy_penalty
 
     def step(
         penalty: float, values: list[Tensor], batch: tuple[Tensor, Tensor, Tensor]

@@ -15,8 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common.config import UserError
-from common.recipes import RECIPES, Hyper
+from common.config import UserError, recipe_of
+from common.recipes import Hyper
 from keras_impl.correction import bias_corrected
 
 PACKAGE = "tensorflow"
@@ -184,9 +184,9 @@ def make_chunk(state: Any, train_step: Callable[..., Tensor]) -> Callable[..., n
         orders sums in a branch may differ from one trace to the next, in the last bit."""
         with_penalty, without = (
             functools.partial(step, images, noise, numbers, penalty)
-            for penalty in (RECIPES[state.config.recipe].lazy_penalty, 0.0)
+            for penalty in (recipe_of(state.config).lazy_penalty, 0.0)
         )
-        if not RECIPES[state.config.recipe].penalty:
+        if not recipe_of(state.config).penalty:
             return without()
         return tf.cond(numbers[2] > 0, with_penalty, without)
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from common import architecture, batches
 from common.checkpoint import Arrays
-from common.config import Config
-from common.recipes import RECIPES, Hyper
+from common.config import Config, recipe_of
+from common.recipes import Hyper
 from keras_impl import device, kernels
 from keras_impl.canonical import from_canonical, parameter_tensors
 from keras_impl.layers import Adam
@@ -34,7 +34,7 @@ class TrainState:
             self.discriminator = Discriminator(policy)
             self.generator = Generator(config.noise_size, policy)
             self.average: keras.Model | None = None  # of G over the steps, if the recipe takes one
-            if RECIPES[config.recipe].average:
+            if recipe_of(config).average:
                 self.average = Generator(config.noise_size, policy)
             jitter = batches.jitter(config.seed, self.table.image_shape).astype(self.dtype)
             self.jitter = keras.ops.convert_to_tensor(jitter)  # for R1

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.config import hyperparameters
-from common.recipes import RECIPES, Hyper
+from common.config import hyperparameters, recipe_of
+from common.recipes import Hyper
 from pytorch_impl.canonical import from_canonical, to_canonical
 from pytorch_impl.state import TrainState
 from pytorch_impl.step import train_step
@@ -58,8 +58,7 @@ def _capture(state: TrainState) -> Callable[[Tensor, Tensor, Hyper], Tensor]:
     before = to_canonical(state)
     graphs = {}
     for penalty in {
-        hyperparameters(config, step).penalty
-        for step in range(RECIPES[config.recipe].penalty_every)
+        hyperparameters(config, step).penalty for step in range(recipe_of(config).penalty_every)
     }:
         values = Hyper(d_rate, g_rate, penalty, average)
         stream = torch.cuda.Stream()

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from common import architecture, batches
 from common.checkpoint import Arrays
-from common.config import Config
-from common.recipes import RECIPES, Hyper
+from common.config import Config, recipe_of
+from common.recipes import Hyper
 from pytorch_impl import device, kernels
 from pytorch_impl.canonical import from_canonical, parameter_tensors
 from pytorch_impl.networks import Discriminator, Generator
@@ -30,7 +30,7 @@ class TrainState:
         self.discriminator = Discriminator().to(self.device, self.dtype).train()
         self.generator = Generator(config.noise_size).to(self.device, self.dtype).train()
         self.average: Generator | None = None  # of G over the steps, if the recipe takes one
-        if RECIPES[config.recipe].average:
+        if recipe_of(config).average:
             self.average = Generator(config.noise_size).to(self.device, self.dtype).eval()
             self.average.requires_grad_(False)
         for network in filter(None, (self.discriminator, self.generator, self.average)):

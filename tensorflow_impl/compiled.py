@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from common.config import hyperparameters
-from common.recipes import RECIPES, Hyper
+from common.config import hyperparameters, recipe_of
+from common.recipes import Hyper
 from tensorflow_impl.device import CPU
 from tensorflow_impl.state import TrainState
 from tensorflow_impl.step import train_step
@@ -50,9 +50,9 @@ def _graph(state: TrainState, jit_compile: bool) -> Callable[..., tf.Tensor]:
         orders sums in a branch may differ from one trace to the next, in the last bit."""
         with_penalty, without = (
             partial(step, images, noise, numbers, penalty)
-            for penalty in (RECIPES[state.config.recipe].lazy_penalty, 0.0)
+            for penalty in (recipe_of(state.config).lazy_penalty, 0.0)
         )
-        if not RECIPES[state.config.recipe].penalty:
+        if not recipe_of(state.config).penalty:
             return without()
         return tf.cond(numbers[2] > 0, with_penalty, without)
 

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from common import architecture, batches
 from common.checkpoint import Arrays
-from common.config import Config
-from common.recipes import RECIPES, Hyper
+from common.config import Config, recipe_of
+from common.recipes import Hyper
 from tensorflow_impl import device, kernels, layers
 from tensorflow_impl.canonical import from_canonical, parameter_tensors
 from tensorflow_impl.networks import Discriminator, Generator
@@ -31,7 +31,7 @@ class TrainState:
             self.discriminator = Discriminator(self.dtype)
             self.generator = Generator(config.noise_size, self.dtype)
             self.average: Generator | None = None  # of G over the steps, if the recipe takes one
-            if RECIPES[config.recipe].average:
+            if recipe_of(config).average:
                 self.average = Generator(config.noise_size, self.dtype)
             jitter = batches.jitter(config.seed, self.table.image_shape)
             self.jitter = tf.constant(jitter, self.compute_dtype)  # for R1

@@ -39,7 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from common import architecture, checkpoint, config
+from common import architecture, checkpoint, commandline, config, limits
 from common.checkpoint import Arrays
 from common.config import Config, UserError
 from common.datasets import ensure_mnist
@@ -64,8 +64,8 @@ LEARNING_RATES = {"published": 3e-4, "tuned": 1e-4}
 class ParityArguments:
     """What to compare."""
 
-    LIMITS: ClassVar[dict[str, config.Limit]] = dict.fromkeys(
-        ("steps", "free_steps", "relay_steps"), config.whole_number(2, 100_000)
+    LIMITS: ClassVar[dict[str, limits.Limit]] = dict.fromkeys(
+        ("steps", "free_steps", "relay_steps"), limits.whole_number(2, 100_000)
     )
 
     engines: str = engines.ALL
@@ -132,7 +132,7 @@ def worst(a: Mapping[str, NDArray[Any]], b: Mapping[str, NDArray[Any]]) -> tuple
 
 def ladder_settings(recipe: Recipe, steps: int, seed: int, batch_size: int, data: str) -> Config:
     """What the engines train in float64: a run that ends with the window that has its last step."""
-    chosen = Config(
+    return Config(
         recipe=recipe,
         steps=-(-steps // ANCHOR_STEPS) * ANCHOR_STEPS,
         learning_rate=LEARNING_RATES[recipe],
@@ -142,7 +142,6 @@ def ladder_settings(recipe: Recipe, steps: int, seed: int, batch_size: int, data
         device="cpu",
         data_dir=data,
     )
-    return config.of_recipe(chosen, {"learning_rate"})
 
 
 # ------------------------------------------------------------------ rungs 0 to 4
@@ -401,8 +400,8 @@ def curves(free: dict[str, dict[str, Arrays]], nudged: Arrays) -> dict[str, Any]
 
 
 def main() -> None:
-    with config.command():
-        arguments, _ = config.parse(
+    with commandline.command():
+        arguments, _ = commandline.parse(
             ParityArguments,
             sys.argv[1:],
             prog="python -m compare.parity",
@@ -416,7 +415,7 @@ def main() -> None:
             arguments.recipe, longest, arguments.seed, arguments.batch_size, arguments.data_dir
         )
         config.check(settings)
-        config.check_place("out", Path(arguments.out), folder=True)
+        commandline.check_place("out", Path(arguments.out), folder=True)
         ensure_mnist(settings.data_dir)  # once, not in five processes
         began = time.monotonic()
         free, findings, nudged = _climb(chosen, settings, arguments)

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from common import config
+from common import commandline, limits
 from common.checkpoint import FILE_NAME as CHECKPOINT
 from common.checkpoint import write_json
 from common.config import Config, UserError
@@ -271,7 +271,7 @@ def seed_counts(text: str, count: int) -> list[int]:
     """`5` or `5,3,3` -> one number for each of `count` engines, or UserError."""
     parts = text.split(",")
     fits = len(parts) in (1, count)
-    if fits and all(config.is_whole(part, 1, 1000) for part in parts):
+    if fits and all(limits.is_whole(part, 1, 1000) for part in parts):
         return [int(part) for part in parts] * (count // len(parts))
     raise UserError(
         f"--seeds takes a whole number from 1 to 1000, or one for each of the {count} engines "
@@ -296,8 +296,8 @@ def commands(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def main() -> None:
-    with config.command():
-        arguments, _ = config.parse(
+    with commandline.command():
+        arguments, _ = commandline.parse(
             BandArguments,
             sys.argv[1:],
             prog="python -m compare.bands",
@@ -305,8 +305,8 @@ def main() -> None:
         )
         chosen = engines.choose(arguments.engines)
         counts = seed_counts(arguments.seeds, len(chosen))
-        config.check_place("runs_dir", Path(arguments.runs_dir), folder=True)
-        config.check_place("out", Path(arguments.out), folder=False)
+        commandline.check_place("runs_dir", Path(arguments.runs_dir), folder=True)
+        commandline.check_place("out", Path(arguments.out), folder=False)
         judge = Judge(arguments.data_dir)
         kind: dict[str, Any] = {"recipe": arguments.recipe, "precision": arguments.precision}
         earlier = earlier_rows(Path(arguments.out))
@@ -320,7 +320,7 @@ def main() -> None:
             }
             runs = []
             for seed in range(count):
-                settings = config.of_recipe(Config(seed=seed, data_dir=arguments.data_dir, **kind))
+                settings = Config(seed=seed, data_dir=arguments.data_dir, **kind)
                 run = directory(arguments.runs_dir, engine, settings)
                 if seed in known and not run.exists():
                     print(f"{run} is not here; its scores in {arguments.out} stay.", flush=True)

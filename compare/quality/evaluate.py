@@ -34,7 +34,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from common import checkpoint, config, datasets
+from common import checkpoint, commandline, datasets, limits
 from common.checkpoint import write_json
 from common.config import UserError
 from compare import engines
@@ -68,7 +68,7 @@ MEASURES = {
 class EvaluateArguments:
     """What to score."""
 
-    LIMITS: ClassVar[dict[str, config.Limit]] = {"count": config.whole_number(129, COUNT)}
+    LIMITS: ClassVar[dict[str, limits.Limit]] = {"count": limits.whole_number(129, COUNT)}
 
     runs: tyro.conf.Positional[tuple[str, ...]]
     """Run directories, checkpoint files, or .npy files of uint8 images (N, 28, 28)."""
@@ -274,7 +274,7 @@ def evaluate(subject: Subject, judge: Judge, count: int, seed: int) -> dict[str,
         },
     }
     if subject.out is not None:
-        with config.writing(subject.out):
+        with commandline.writing(subject.out):
             write_json(subject.out, record)
     return record
 
@@ -282,7 +282,7 @@ def evaluate(subject: Subject, judge: Judge, count: int, seed: int) -> dict[str,
 def whole(measures: Any) -> bool:
     """Are these the numbers of MEASURES, and of the kernel distance the spread?"""
     names = (*MEASURES, "kernel_distance_spread")
-    return isinstance(measures, dict) and all(config.is_number(measures.get(n)) for n in names)
+    return isinstance(measures, dict) and all(limits.is_number(measures.get(n)) for n in names)
 
 
 # ------------------------------------------------------------------ what is printed
@@ -330,8 +330,8 @@ def bands(
 
 def main() -> None:
     began = time.perf_counter()
-    with config.command():
-        arguments, _ = config.parse(
+    with commandline.command():
+        arguments, _ = commandline.parse(
             EvaluateArguments,
             sys.argv[1:],
             prog="python -m compare.evaluate",

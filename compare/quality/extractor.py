@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common import config, datasets
+from common import commandline, datasets
 from common.checkpoint import write_atomically
 from common.config import UserError
 
@@ -201,8 +201,8 @@ def tensors(data_dir: str, split: str) -> tuple[Tensor, Tensor]:
 
 
 def main() -> None:
-    with config.command():
-        arguments, _ = config.parse(
+    with commandline.command():
+        arguments, _ = commandline.parse(
             ExtractorArguments,
             sys.argv[1:],
             prog="python -m compare.extractor",

@@ -14,7 +14,7 @@ from typing import Any
 
 import tyro
 
-from common import checkpoint, config
+from common import checkpoint, commandline, config
 from common.checkpoint import Checkpoint
 from common.config import UserError
 from common.sampling import PRETRAINED
@@ -80,15 +80,15 @@ weights have the project's license.
 
 
 def main() -> None:
-    with config.command():
-        arguments, _ = config.parse(
+    with commandline.command():
+        arguments, _ = commandline.parse(
             PretrainedArguments,
             sys.argv[1:],
             prog="python -m compare.pretrained",
             description="Write the weights of a finished run, with a model card.",
         )
         source, out = checkpoint.find(Path(arguments.run)), Path(arguments.out)
-        config.check_place("out", out, folder=False)
+        commandline.check_place("out", out, folder=False)
         saved = checkpoint.load(source)
         record = source.parent / "environment.json"
         if saved.step < config.total_steps(saved.config) or not record.exists():

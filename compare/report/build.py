@@ -29,7 +29,7 @@ from typing import Any
 
 import tyro
 
-from common import batches, checkpoint, config, datasets
+from common import batches, checkpoint, commandline, datasets
 from common.checkpoint import CheckpointError, write_atomically
 from common.config import UserError
 from common.environment import git_commit
@@ -274,8 +274,8 @@ def _finite(value: Any) -> Any:
 
 
 def main() -> None:
-    with config.command():
-        arguments, _ = config.parse(
+    with commandline.command():
+        arguments, _ = commandline.parse(
             ReportArguments,
             sys.argv[1:],
             prog="python -m compare.report",
@@ -283,7 +283,7 @@ def main() -> None:
         )
         if not arguments.runs:
             raise UserError("The name of a run or file is missing; see --help.")
-        config.check_place("out", Path(arguments.out), folder=True)
+        commandline.check_place("out", Path(arguments.out), folder=True)
         datasets.check_folder(arguments.data_dir)
         runs = read_all(list(arguments.runs))
         path = write(

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common import checkpoint, config
+from common import checkpoint, commandline
 from common.checkpoint import write_atomically, write_json
 from compare.engines import Engine
 from compare.quality import evaluate
@@ -112,7 +112,7 @@ def score(run: Path, engine: Engine, judge: Judge) -> None:
             "samples": {"count": COUNT, "seed": SAMPLE_SEED},
             "states": [rows[step] for step in sorted(rows)],
         }
-        with config.writing(run / PROGRESS):
+        with commandline.writing(run / PROGRESS):
             write_json(run / PROGRESS, record)
         file.unlink()
         file.with_suffix(".json").unlink()

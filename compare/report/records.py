@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from common import checkpoint, config, images
+from common import checkpoint, config, images, limits
 from common.checkpoint import write_json
 from common.config import Config, UserError
 from common.outputs import METRICS, read_metrics
@@ -176,7 +176,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def _number(values: dict[str, Any], name: str, kind: type) -> Any:
     """A number that is not negative, or None."""
     value: Any = values.get(name)
-    return kind(value) if config.is_number(value) and value >= 0 else None
+    return kind(value) if limits.is_number(value) and value >= 0 else None
 
 
 def _text(value: Any) -> str | None:
@@ -231,7 +231,7 @@ def _quality(path: Path) -> dict[str, Any] | None:
         same = record["checkpoint"] == hashlib.sha256(content).hexdigest()
         numbers = (record["samples"]["count"], record["extractor"]["test_accuracy"])
         whole = evaluate.whole(record["measures"]) and evaluate.whole(record["floor"])
-        return record if same and whole and all(map(config.is_number, numbers)) else None
+        return record if same and whole and all(map(limits.is_number, numbers)) else None
     except (OSError, KeyError, TypeError):
         return None
 
@@ -247,7 +247,7 @@ def progress_of(path: Path) -> list[dict[str, Any]]:
         for row in (states if isinstance(states, list) else [])
         if isinstance(row, dict)
         and type(row.get("step")) is int
-        and all(config.is_number(row.get(name)) for name in ("seconds", "frechet_distance"))
+        and all(limits.is_number(row.get(name)) for name in ("seconds", "frechet_distance"))
     ]
 
 

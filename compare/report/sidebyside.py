@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from common import config
+from common import commandline, config
 from common.checkpoint import FILE_NAME as CHECKPOINT
 from common.config import Config, UserError
 from common.datasets import ensure_mnist
@@ -88,20 +88,18 @@ def plan(arguments: CompareArguments) -> list[Job]:
     """The runs to have, seed by seed; UserError if one lies there with other settings."""
     chosen = engines.choose(arguments.engines, installed=False)
     counts = bands.seed_counts(arguments.seeds, len(chosen))
-    config.check_place("runs_dir", Path(arguments.runs_dir), folder=True)
-    config.check_place("out", Path(arguments.out), folder=True)
+    commandline.check_place("runs_dir", Path(arguments.runs_dir), folder=True)
+    commandline.check_place("out", Path(arguments.out), folder=True)
     for name, given in (("parity", arguments.parity), ("bench", arguments.bench)):
         report.stored(name, given)  # an hour later is too late
     jobs = []
     for seed in range(max(counts)):
-        settings = config.of_recipe(
-            Config(
-                seed=seed,
-                steps=arguments.steps,
-                recipe=arguments.recipe,
-                precision=arguments.precision,
-                data_dir=arguments.data_dir,
-            )
+        settings = Config(
+            seed=seed,
+            steps=arguments.steps,
+            recipe=arguments.recipe,
+            precision=arguments.precision,
+            data_dir=arguments.data_dir,
         )
         config.check(settings)
         for engine, count in zip(chosen, counts, strict=True):
@@ -223,7 +221,7 @@ def main() -> None:
     # As Ctrl-C: the training that runs is told, saves its state and ends.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        arguments, _ = config.parse(
+        arguments, _ = commandline.parse(
             CompareArguments,
             sys.argv[1:],
             prog="python -m compare.sidebyside",
@@ -246,7 +244,7 @@ def main() -> None:
             shown, Path(arguments.out), arguments.data_dir, arguments.parity, arguments.bench
         )
     except UserError as error:
-        config.fail(error)
+        commandline.fail(error)
     except KeyboardInterrupt:
         print("\nStopped; the same command goes on from here.", file=sys.stderr)
         raise SystemExit(130) from None

@@ -23,7 +23,7 @@ from typing import Any, cast
 
 from tqdm import tqdm
 
-from common import architecture, checkpoint, config
+from common import architecture, checkpoint, commandline, config
 from common.config import Config, Device, Precision, UserError
 from common.datasets import ensure_mnist
 from common.environment import git_commit, processor
@@ -227,12 +227,12 @@ class Request:
 def read(arguments: BenchArguments) -> Request:
     """The lists in the flags, or UserError for the first value that cannot be."""
     chosen = engines.choose(arguments.engines)
-    precisions = config.names(
+    precisions = commandline.names(
         "precisions", arguments.precisions, ("float32", "bfloat16", "float64")
     )
-    devices = config.names("devices", arguments.devices, ("auto", "cpu", "cuda"))
-    sizes = config.numbers("batch_sizes", arguments.batch_sizes, 2, Config().train_images)
-    config.check_place("out", Path(arguments.out), folder=False)
+    devices = commandline.names("devices", arguments.devices, ("auto", "cpu", "cuda"))
+    sizes = commandline.numbers("batch_sizes", arguments.batch_sizes, 2, Config().train_images)
+    commandline.check_place("out", Path(arguments.out), folder=False)
     return Request(chosen, cast(list[Precision], precisions), cast(list[Device], devices), sizes)
 
 
@@ -391,8 +391,8 @@ def plot(record: dict[str, Any], path: Path) -> None:
 
 
 def main() -> None:
-    with config.command():
-        arguments, _ = config.parse(
+    with commandline.command():
+        arguments, _ = commandline.parse(
             BenchArguments,
             sys.argv[1:],
             prog="python -m compare.bench",

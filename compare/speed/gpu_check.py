@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from common import config
+from common import commandline, config, limits
 from common.checkpoint import initial
 from common.config import Config, UserError
 from compare import engines
@@ -147,8 +147,14 @@ def check(engine: Engine, base: Config, folder: Path, can_compile: bool) -> bool
         resumed = run(engine, whole, folder, chunk=STEPS // 4, resume=True)
         compare("compiled, continued: losses", resumed, reference, "losses", LOSSES)
     # At a lower rate than its own, by which rounding grows too fast to compare.
-    tuned = dataclasses.replace(double, recipe="tuned", steps=STEPS, learning_rate=1e-4)
-    tuned = config.of_recipe(tuned, {"learning_rate"})
+    tuned = Config(
+        recipe="tuned",
+        learning_rate=1e-4,
+        precision="float64",
+        batch_size=double.batch_size,
+        steps=STEPS,
+        device=base.device,
+    )
     wanted = run(engine, dataclasses.replace(tuned, device="cpu"), folder)
     found = run(engine, dataclasses.replace(tuned, compile=can_compile), folder, chunk=STEPS)
     compare("recipe tuned: losses", found, wanted, "losses", LOSSES)
@@ -232,7 +238,7 @@ class Parser(argparse.ArgumentParser):
     """One sentence and exit status 2 for a mistake, as every command here has it."""
 
     def error(self, message: str) -> NoReturn:
-        config.fail(UserError(f"{message}; see --help."))
+        commandline.fail(UserError(f"{message}; see --help."))
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -248,7 +254,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     for name, least in (("batch_size", 2), ("turns", 1), ("turn", 1), ("minutes", 0)):
         if not least <= getattr(arguments, name) <= 10_000:
             parser.error(
-                f"{config.flag(name)} takes a number from {least} to 10000, "
+                f"{limits.flag(name)} takes a number from {least} to 10000, "
                 f"not {getattr(arguments, name)}"
             )
     return arguments
@@ -283,7 +289,7 @@ def main(argv: list[str]) -> None:
         try:
             worker(json.loads(argv[1]))
         except UserError as error:
-            config.fail(error)
+            commandline.fail(error)
         return
     arguments = parse(argv)
     deadline = time.monotonic() + 60 * arguments.minutes
@@ -295,7 +301,7 @@ def main(argv: list[str]) -> None:
     ]
     base = Config(device=arguments.device, batch_size=arguments.batch_size)
     good = True
-    with config.command():
+    with commandline.command():
         print(describe(arguments.device))
         for engine in chosen if arguments.check else ():
             can_compile = arguments.device == "cuda" and engine.name != "keras-torch"

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from common import batches, checkpoint, config, datasets
+from common import batches, checkpoint, commandline, config, datasets
 from common.config import Config, Device, Precision, UserError
 from compare import engines
 from compare.engines import Engine
@@ -238,17 +238,17 @@ def main(argv: list[str]) -> None:
         task = json.loads(argv[1])
         print(json.dumps(worker(task["package"], config.from_json(task["config"]), task["path"])))
         return
-    with config.command():
-        arguments, _ = config.parse(
+    with commandline.command():
+        arguments, _ = commandline.parse(
             GrowthArguments,
             argv,
             prog="python -m compare.bench --growth",
             description="The cost of an image against batch size and data set size.",
         )
         chosen = engines.choose(arguments.engines)
-        batch_sizes = config.numbers("batch_sizes", arguments.batch_sizes, 2, 50_000)
-        dataset_sizes = config.numbers("dataset_sizes", arguments.dataset_sizes, 128, 10**9)
-        config.check_place("out", Path(arguments.out), folder=False)
+        batch_sizes = commandline.numbers("batch_sizes", arguments.batch_sizes, 2, 50_000)
+        dataset_sizes = commandline.numbers("dataset_sizes", arguments.dataset_sizes, 128, 10**9)
+        commandline.check_place("out", Path(arguments.out), folder=False)
         base = Config(
             precision=arguments.precision, device=arguments.device, data_dir=arguments.data_dir
         )

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import typing
 
 import pytest
 from hypothesis import given as forall
 from hypothesis import strategies as st
 
-from common import config
-from common.config import Config, TrainArguments, UserError, from_json, to_json, total_steps
+from common import commandline, config, limits
+from common.config import Config, UserError, from_json, to_json, total_steps
+from common.plan import TrainArguments
 
 
 def parse(*argv: str) -> tuple[TrainArguments, set[str]]:
-    return config.parse(TrainArguments, argv, prog="train", description="Train.")
+    return commandline.parse(TrainArguments, argv, prog="train", description="Train.")
 
 
 def complaint(*argv: str) -> str:
@@ -98,12 +98,12 @@ def test_every_flag_arrives_and_is_known_to_be_given(
 ) -> None:
     arguments, given = parse(*argv)
     assert given == {field}
-    assert dataclasses.replace(TrainArguments(), **{field: value}) == arguments  # type: ignore[arg-type]
+    assert TrainArguments(**{field: value}) == arguments  # type: ignore[arg-type]
 
 
 def test_given_reads_flags_not_values() -> None:
     argv = ["--batch-size=4", "--no-compile", "--data-dir=--seed", "words", "--out", "x"]
-    assert config.given(argv) == {"batch_size", "compile", "data_dir", "out"}
+    assert commandline.given(argv) == {"batch_size", "compile", "data_dir", "out"}
 
 
 def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,8 +112,37 @@ def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     assert caught.value.code == 0
     shown = capsys.readouterr().out
     assert [
-        f.name for f in dataclasses.fields(TrainArguments) if config.flag(f.name) not in shown
+        f.name for f in dataclasses.fields(TrainArguments) if limits.flag(f.name) not in shown
     ] == []
+
+
+def test_help_shows_the_default_of_each_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse("--help")
+    lines = [line.strip("│ ") for line in capsys.readouterr().out.splitlines()]
+    shown = " ".join(lines)
+    for words in (
+        "(default: 128)",
+        "(default: 0.0003 by mnist28 published, 0.001 by mnist28 tuned)",
+        "(default: 0.5 by mnist28 published, 0.0 by mnist28 tuned)",
+    ):
+        assert words in shown
+
+
+def test_no_config_has_the_numbers_of_another_recipe_unsaid() -> None:
+    numbers = ("batch_size", "noise_size", "learning_rate", "beta1", "beta2")
+    for made in (
+        Config(recipe="tuned"),
+        from_json({"recipe": "tuned"}),
+        dataclasses.replace(Config(recipe="tuned"), seed=3),
+        parse("--recipe=tuned")[0],
+    ):
+        assert [getattr(made, name) for name in numbers] == [128, 96, 1e-3, 0.0, 0.99]
+    said = dict.fromkeys(("beta1", "beta2"), 0.5)
+    assert Config(recipe="tuned", **said) == dataclasses.replace(Config(recipe="tuned"), **said)
+    for base in (Config(), TrainArguments()):
+        with pytest.raises(ValueError, match="numbers of mnist28 published"):
+            dataclasses.replace(base, recipe="tuned", learning_rate=1e-4)
 
 
 # ------------------------------------------------------------------ wrong values
@@ -144,52 +173,52 @@ CHOICES = {
 
 def test_these_tables_hold_every_flag_that_takes_no_free_text() -> None:
     free = {"data_dir", "out", "resume", "compile", "overwrite"}
-    hints = typing.get_type_hints(TrainArguments)
-    assert INTEGERS.keys() | FLOATS.keys() | CHOICES.keys() == hints.keys() - free
+    every = {field.name for field in dataclasses.fields(TrainArguments)}
+    assert INTEGERS.keys() | FLOATS.keys() | CHOICES.keys() == every - free
 
 
 @pytest.mark.parametrize("word", ["x", "", "1.5", "1e3", "nan", "inf", "0x10", "-1", str(10**19)])
 @pytest.mark.parametrize("name", INTEGERS)
 def test_a_wrong_integer_gets_one_sentence(name: str, word: str) -> None:
     shown = word if word.lstrip("-").isdigit() else repr(word)
-    assert complaint(f"{config.flag(name)}={word}") == f"{INTEGERS[name]}, not {shown}."
-    assert complaint(config.flag(name), word) == f"{INTEGERS[name]}, not {shown}."
+    assert complaint(f"{limits.flag(name)}={word}") == f"{INTEGERS[name]}, not {shown}."
+    assert complaint(limits.flag(name), word) == f"{INTEGERS[name]}, not {shown}."
 
 
 @pytest.mark.parametrize("name", INTEGERS.keys() - {"seed"})
 def test_zero_of_anything_is_refused(name: str) -> None:
-    assert complaint(config.flag(name), "0") == f"{INTEGERS[name]}, not 0."
+    assert complaint(limits.flag(name), "0") == f"{INTEGERS[name]}, not 0."
 
 
 @pytest.mark.parametrize("word", ["nan", "inf", "-inf", "-1", "1e9", "1e999"])
 @pytest.mark.parametrize("name", FLOATS)
 def test_a_number_out_of_range_gets_one_sentence(name: str, word: str) -> None:
-    assert complaint(config.flag(name), word) == f"{FLOATS[name]}, not {float(word)}."
+    assert complaint(limits.flag(name), word) == f"{FLOATS[name]}, not {float(word)}."
 
 
 @pytest.mark.parametrize("word", ["x", "", "0,5", "1/2", "--seed"])
 @pytest.mark.parametrize("name", FLOATS)
 def test_what_is_no_number_gets_one_sentence(name: str, word: str) -> None:
-    assert complaint(config.flag(name), word) == f"{FLOATS[name]}, not {word!r}."
+    assert complaint(limits.flag(name), word) == f"{FLOATS[name]}, not {word!r}."
 
 
 @pytest.mark.parametrize(
     ("name", "word"), [("learning_rate", "0"), ("beta1", "1"), ("beta2", "1"), ("beta2", "-1e-9")]
 )
 def test_the_ends_of_the_intervals_are_refused(name: str, word: str) -> None:
-    assert complaint(config.flag(name), word) == f"{FLOATS[name]}, not {float(word)}."
+    assert complaint(limits.flag(name), word) == f"{FLOATS[name]}, not {float(word)}."
 
 
 @pytest.mark.parametrize("word", ["x", "", "0", "MNIST", "nan"])
 @pytest.mark.parametrize("name", CHOICES)
 def test_a_wrong_choice_gets_the_list(name: str, word: str) -> None:
-    assert complaint(config.flag(name), word) == f"{CHOICES[name]}, not {word!r}."
+    assert complaint(limits.flag(name), word) == f"{CHOICES[name]}, not {word!r}."
 
 
 @pytest.mark.parametrize("name", ["data_dir", "out", "resume"])
 @pytest.mark.parametrize("word", ["", "a\0b"])
 def test_an_impossible_path_is_refused(name: str, word: str) -> None:
-    assert complaint(config.flag(name), word) == f"{config.flag(name)} takes a name, not {word!r}."
+    assert complaint(limits.flag(name), word) == f"{limits.flag(name)} takes a name, not {word!r}."
 
 
 @pytest.mark.parametrize(
@@ -197,8 +226,8 @@ def test_an_impossible_path_is_refused(name: str, word: str) -> None:
     [f.name for f in dataclasses.fields(TrainArguments) if f.name not in ("compile", "overwrite")],
 )
 def test_a_flag_without_its_value_is_refused(name: str) -> None:
-    sentence = complaint(config.flag(name))
-    assert sentence.startswith(f"{config.flag(name)} takes ")
+    sentence = complaint(limits.flag(name))
+    assert sentence.startswith(f"{limits.flag(name)} takes ")
     assert sentence.endswith(", and none was given.")
 
 
@@ -260,7 +289,7 @@ def test_no_command_line_gets_more_than_a_sentence(argv: list[str]) -> None:
 
 def test_a_mistake_ends_with_status_2(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        config.fail(UserError("This is wrong."))
+        commandline.fail(UserError("This is wrong."))
     assert caught.value.code == 2
     assert capsys.readouterr().err == "error: This is wrong.\n"
 
@@ -309,6 +338,8 @@ def test_a_missing_field_takes_its_default() -> None:
         {"seed": None},
         {"steps": 0},
         {"learning_rate": "3e-4"},
+        {"learning_rate": None},
+        {"numbers_of": "mnist28 published"},
         {"learning_rate": True},
         {"learning_rate": float("nan")},
         {"learning_rate": 10**400},

@@ -11,25 +11,23 @@ import numpy as np
 import pytest
 
 from common import batches, checkpoint, config, recipes
-from common.config import Config, TrainArguments, UserError
-from common.plan import plan
+from common.config import Config, UserError
+from common.plan import TrainArguments, make_plan
 from common.sampling import PRETRAINED
 
-TUNED = config.of_recipe(Config(recipe="tuned"))
+TUNED = Config(recipe="tuned")
 
 
 def test_published_is_the_same_at_every_step() -> None:
-    assert config.of_recipe(Config()) == Config()
     wanted = recipes.Hyper(d_rate=3e-4, g_rate=3e-4, penalty=0.0, average=0.0)
     assert {config.hyperparameters(Config(), step) for step in (0, 1, 1000, 1952)} == {wanted}
 
 
 def test_a_recipe_sets_the_flags_that_were_not_given() -> None:
-    recipe = recipes.RECIPES["tuned"]
+    recipe = config.recipe_of(TUNED)
     wanted = (recipe.learning_rate, recipe.beta1, recipe.beta2)
     assert (TUNED.learning_rate, TUNED.beta1, TUNED.beta2) == wanted
-    given = Config(recipe="tuned", learning_rate=0.5, beta1=0.25)
-    some = config.of_recipe(given, {"learning_rate", "recipe"})
+    some = Config(recipe="tuned", learning_rate=0.5)
     assert (some.learning_rate, some.beta1, some.beta2) == (0.5, recipe.beta1, recipe.beta2)
 
 
@@ -43,11 +41,11 @@ def test_rates_are_level_and_then_fall_to_zero() -> None:
         round(config.hyperparameters(TUNED, s).g_rate / config.hyperparameters(TUNED, s).d_rate, 12)
         for s in (0, 1900)
     }
-    assert ratio == {recipes.RECIPES["tuned"].generator_rate}
+    assert ratio == {config.recipe_of(TUNED).generator_rate}
 
 
 def test_the_penalty_is_lazy_and_weighs_the_same() -> None:
-    recipe = recipes.RECIPES["tuned"]
+    recipe = config.recipe_of(TUNED)
     every = recipe.penalty_every
     taken = [config.hyperparameters(TUNED, step).penalty for step in range(3 * every)]
     assert taken == [recipe.penalty * every, *[0.0] * (every - 1)] * 3
@@ -61,7 +59,7 @@ def test_the_average_forgets_the_first_weights() -> None:
         assert 0 < weight < 1
         kept *= 1 - weight
     assert kept < 1e-3
-    late = 1 - recipes.RECIPES["tuned"].average
+    late = 1 - config.recipe_of(TUNED).average
     assert config.hyperparameters(TUNED, 10**5).average == pytest.approx(late)
 
 
@@ -117,7 +115,7 @@ def test_weights_alone_are_drawn_from_and_not_resumed(tmp_path) -> None:
     assert path.stat().st_size < 16_000_000
 
     with pytest.raises(UserError, match="without an optimizer's state"):
-        plan(TrainArguments(resume=str(path)), {"resume"}, "pytorch")
+        make_plan(TrainArguments(resume=str(path)), {"resume"}, "pytorch")
 
 
 def test_a_tuned_run_is_resumed_to_its_own_end_only(tmp_path) -> None:
@@ -125,10 +123,10 @@ def test_a_tuned_run_is_resumed_to_its_own_end_only(tmp_path) -> None:
     checkpoint.save(path, checkpoint.initial(TUNED), TUNED, "pytorch", {})
     (path.parent / "config.json").write_text("{}")
     with pytest.raises(UserError, match="--steps cannot be given with --resume: by recipe tuned"):
-        plan(TrainArguments(resume=str(path.parent), steps=9), {"resume", "steps"}, "pytorch")
-    planned = plan(TrainArguments(resume=str(path.parent)), {"resume"}, "pytorch")
+        make_plan(TrainArguments(resume=str(path.parent), steps=9), {"resume", "steps"}, "pytorch")
+    planned = make_plan(TrainArguments(resume=str(path.parent)), {"resume"}, "pytorch")
     assert planned.config == TUNED
-    fresh = plan(TrainArguments(recipe="tuned", seed=3), {"recipe", "seed"}, "keras")
+    fresh = make_plan(TrainArguments(recipe="tuned", seed=3), {"recipe", "seed"}, "keras")
     assert str(fresh.directory) == "runs/keras-tuned-mnist-seed3"
     assert fresh.config == dataclasses.replace(TUNED, seed=3)
 
@@ -139,5 +137,5 @@ def test_the_weights_that_come_with_the_project_are_those_of_their_card() -> Non
     assert hashlib.sha256(path.read_bytes()).hexdigest() in card
     saved = checkpoint.load(path)
     assert saved.weights_only
-    assert saved.config == config.of_recipe(dataclasses.replace(TUNED, seed=saved.config.seed))
+    assert saved.config == dataclasses.replace(TUNED, seed=saved.config.seed)
     assert saved.step == config.total_steps(saved.config)

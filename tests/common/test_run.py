@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common import batches, checkpoint, config, datasets, images
+from common import batches, checkpoint, commandline, config, datasets, images
 from common import run as runs
-from common.config import TrainArguments, UserError
+from common.config import UserError
 from common.outputs import read_metrics
-from common.plan import Plan, plan
+from common.plan import Plan, TrainArguments, make_plan
 from common.run import Run
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -106,8 +106,8 @@ Main = Callable[..., int]
 
 def asked(*argv: str) -> Plan:
     """The plan of a command line."""
-    arguments, given = config.parse(TrainArguments, argv, prog="train", description="")
-    return plan(arguments, given, "pytorch")
+    arguments, given = commandline.parse(TrainArguments, argv, prog="train", description="")
+    return make_plan(arguments, given, "pytorch")
 
 
 def refusal(*argv: str) -> str:

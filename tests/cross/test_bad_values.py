@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from common import config, datasets
+from common import commandline, datasets, limits
 from common.config import UserError
 from tests.torture import answers, values, wrong
 from tests.torture.values import Command
@@ -70,7 +70,7 @@ def test_every_flag_of_every_command_gets_wrong_values(known: dict[str, Command]
         }
         positional = {"run", "runs", "source", "target", "data_dir"}
         for field in dataclasses.fields(command.arguments):
-            assert config.flag(field.name) in flags or field.name in positional, (name, field.name)
+            assert limits.flag(field.name) in flags or field.name in positional, (name, field.name)
 
 
 # ------------------------------------------------------------------ the counts can go wrong
@@ -98,7 +98,7 @@ def test_an_answer_of_another_kind_is_lost(status: int, out: str, err: str, chan
 
 
 def refuse() -> None:
-    config.fail(UserError("This is wrong."))
+    commandline.fail(UserError("This is wrong."))
 
 
 def create() -> None:
@@ -146,7 +146,7 @@ def test_a_command_that_answers_otherwise_is_lost(
 
 def test_a_sentence_is_one_line_whatever_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        config.fail(UserError("There is no a\nb\x1b[31m" + "x" * 5000 + "."))
+        commandline.fail(UserError("There is no a\nb\x1b[31m" + "x" * 5000 + "."))
     error = capsys.readouterr().err
     assert error.startswith("error: There is no a\\nb\\x1b[31mxxx")
     assert error.count("\n") == 1
@@ -156,7 +156,7 @@ def test_a_sentence_is_one_line_whatever_is_in_it(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize("text", ["9" * 5000, "½", "-1", "8,", "", "1e3"])
 def test_a_list_of_numbers_takes_whole_ones(text: str) -> None:
     with pytest.raises(UserError, match="--batch-sizes takes whole numbers from 2 to 9, separated"):
-        config.numbers("batch_sizes", text, 2, 9)
+        commandline.numbers("batch_sizes", text, 2, 9)
 
 
 @pytest.mark.parametrize(
@@ -174,9 +174,9 @@ def test_a_place_that_cannot_be_written_is_known_before_the_work(
     path: str, folder: bool, said: str, tmp_path: Path
 ) -> None:
     scratch = values.furnish(tmp_path / "x")
-    config.check_place("out", scratch / "new" / "x", folder)
+    commandline.check_place("out", scratch / "new" / "x", folder)
     with pytest.raises(UserError, match=said):
-        config.check_place("out", scratch / path, folder)
+        commandline.check_place("out", scratch / path, folder)
 
 
 def test_a_limit_has_one_sentence_in_a_command() -> None:
@@ -185,13 +185,12 @@ def test_a_limit_has_one_sentence_in_a_command() -> None:
 
     for word in ("x", "1", "100001"):
         with pytest.raises(UserError, match="--steps takes a whole number from 2 to 100000, not"):
-            config.parse(ParityArguments, ["--steps", word], prog="x", description="")
+            commandline.parse(ParityArguments, ["--steps", word], prog="x", description="")
 
 
 def test_the_data_folder_is_not_put_into_a_run(tmp_path: Path) -> None:
-    from common.config import TrainArguments
-    from common.plan import plan
+    from common.plan import TrainArguments, make_plan
 
     for data in (tmp_path / "x", tmp_path / "x" / "data"):
         with pytest.raises(UserError, match="contains the data folder"):
-            plan(TrainArguments(out=str(tmp_path / "x"), data_dir=str(data)), set(), "pytorch")
+            make_plan(TrainArguments(out=str(tmp_path / "x"), data_dir=str(data)), set(), "pytorch")

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from common import config, conversion, sampling
+from common import commandline, config, conversion, sampling
+from common.plan import TrainArguments
 from compare.pages import chinese, readme
 
 ROOT = Path(__file__).parent.parent.parent
@@ -251,7 +252,7 @@ def test_the_pages_are_linked_to_each_other() -> None:
 # ------------------------------------------------------------------ commands
 
 ARGUMENTS: dict[str, Any] = {
-    "train": config.TrainArguments,
+    "train": TrainArguments,
     "sample": sampling.SampleArguments,
     "convert": conversion.ConvertArguments,
 }
@@ -283,7 +284,9 @@ def check(line: str) -> None:
         assert (ROOT / f"{module.replace('.', '/')}.py").exists(), f"no module: {line}"
         kind = module.split(".")[1]
     if kind in ARGUMENTS:
-        config.parse(ARGUMENTS[kind], arguments, prog=kind, description="")  # UserError or exit
+        commandline.parse(
+            ARGUMENTS[kind], arguments, prog=kind, description=""
+        )  # UserError or exit
 
 
 @pytest.mark.parametrize("page", PAGES)

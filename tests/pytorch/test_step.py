@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from common import batches, checkpoint
-from common.config import Config, of_recipe
+from common.config import Config
 from pytorch_impl import state as states
 from pytorch_impl import step as steps
 from pytorch_impl.networks import Discriminator, Generator
@@ -27,7 +27,6 @@ def inputs(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def fresh(**changes: object) -> states.TrainState:
     config = Config(batch_size=BATCH, device="cpu", **changes)  # type: ignore[arg-type]
-    config = of_recipe(config, changes)
     state = states.TrainState(config)
     states.from_canonical(state, checkpoint.initial(config))
     return state

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from common import batches, checkpoint
-from common.config import Config, hyperparameters, of_recipe
+from common.config import Config, hyperparameters
 from tensorflow_impl import state as states
 from tensorflow_impl import step as steps
 
@@ -27,7 +27,6 @@ def inputs(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def fresh(**changes: object) -> states.TrainState:
     config = Config(batch_size=BATCH, device="cpu", **changes)  # type: ignore[arg-type]
-    config = of_recipe(config, changes)
     state = states.TrainState(config)
     states.from_canonical(state, checkpoint.initial(config))
     return state

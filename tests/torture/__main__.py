@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import config
+from common import commandline
 from common.checkpoint import write_json
 from common.datasets import ensure_mnist
 from common.environment import git_commit, processor
@@ -40,7 +40,7 @@ class TortureArguments:
 
 def choose(names: str) -> list[str]:
     """`faults,disk` -> parts in their order, or UserError."""
-    chosen = config.names("parts", names, PARTS)
+    chosen = commandline.names("parts", names, PARTS)
     return [name for name in PARTS if name in chosen]
 
 
@@ -54,8 +54,8 @@ def earlier(out: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    with config.command():
-        arguments, _ = config.parse(
+    with commandline.command():
+        arguments, _ = commandline.parse(
             TortureArguments,
             sys.argv[1:],
             prog="python -m tests.torture",
@@ -64,7 +64,7 @@ def main() -> None:
         parts = choose(arguments.parts)
         chosen = engines.choose(arguments.engines)
         out = Path(arguments.out)
-        config.check_place("out", out, folder=False)
+        commandline.check_place("out", out, folder=False)
         ensure_mnist(arguments.data_dir)
         lost = 0
         for name in parts:

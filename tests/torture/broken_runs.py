@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from common import checkpoint, config, datasets
-from common.config import TrainArguments, UserError
+from common import checkpoint, commandline, datasets
+from common.config import UserError
 from common.outputs import read_metrics
-from common.plan import Plan, plan
+from common.plan import Plan, TrainArguments, make_plan
 from common.run import Run
 from compare.quality import evaluate
 from compare.report import build as report
@@ -45,8 +45,8 @@ def refused(path: Path) -> str | None:
 def resume(path: Path, *argv: str) -> Plan:
     """What `--resume path` would train."""
     line = ["--resume", str(path), *argv]
-    arguments, given = config.parse(TrainArguments, line, prog="train", description="")
-    return plan(arguments, given, "pytorch")
+    arguments, given = commandline.parse(TrainArguments, line, prog="train", description="")
+    return make_plan(arguments, given, "pytorch")
 
 
 def read(run: Path) -> str | None:

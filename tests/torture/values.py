@@ -26,7 +26,7 @@ from unittest import mock
 
 from common import architecture, conversion, datasets, sampling
 from common import run as runs
-from common.config import TrainArguments
+from common.plan import TrainArguments
 from compare.engines import ROOT, Engine
 from tests.tiny import tiny_architecture
 from tests.torture import wrong

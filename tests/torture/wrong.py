@@ -11,7 +11,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
-from common import config
+from common import limits
 
 LONG = "9" * 5000
 ODD = [
@@ -120,9 +120,9 @@ def of_field(field: dataclasses.Field[Any], hint: Any, limits: set[str], out: st
 def values(arguments: type, out: str) -> Iterator[list[str]]:
     """Command lines of one dataclass with one wrong value, flag by flag."""
     hints = typing.get_type_hints(arguments)
-    limits = set(config._limits(arguments))
+    ranges = set(limits.limits(arguments))
     for field in dataclasses.fields(arguments):
-        hint, flag = hints[field.name], config.flag(field.name)
+        hint, flag = hints[field.name], limits.flag(field.name)
         if field.name in ("run", "runs", "source", "target") or (
             field.name == "data_dir" and len(hints) == 1
         ):
@@ -130,7 +130,7 @@ def values(arguments: type, out: str) -> Iterator[list[str]]:
         if hint is bool:
             yield from ([f"{flag}={word}"] for word in ("yes", "1", "", "no", "é"))
         else:
-            for word in of_field(field, hint, limits, out):
+            for word in of_field(field, hint, ranges, out):
                 yield [f"{flag}={word}"]
                 if not word.startswith("--"):
                     yield [flag, word]
