@@ -172,8 +172,7 @@ def torch_gradient(function: Callable[[Any], Any], x: np.ndarray) -> torch.Tenso
 def torch_run(precision: str = "float64") -> torch_state.TrainState:
     """PyTorch's state before the first step."""
     config = Config(precision=precision, device="cpu", learning_rate=3e-4)  # type: ignore[arg-type]
-    state = torch_backend.make_state(config, checkpoint.initial(config))
-    return state
+    return torch_backend.make_state(config, checkpoint.initial(config))
 
 
 # ------------------------------------------------------------------ batch norm
