@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tensorflow_impl.layers import Conv
+from tensorflow_impl.networks import Conv
 
 BLOCK = 4  # the image's gradient is computed in blocks of 4 x 4 pixels: 16 channels
 FEW = 4  # channels of an image: 1, 3 or 4

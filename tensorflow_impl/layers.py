@@ -1,11 +1,4 @@
-"""Layers and the optimizer: variables under their canonical names, and calls of tf.nn on them.
-
-TensorFlow's core has functions but no layers. Dense, Conv and ConvTranspose are those functions;
-BatchNorm, leaky_relu and Adam mean what PyTorch's do, where TensorFlow's own mean something else.
-
-A layer computes in the dtype of its input: in a bfloat16 run the input is bfloat16, the variables
-are float32. Images are (N, H, W, C).
-"""
+"""Layers and the optimizer where TensorFlow's own mean something else than PyTorch's."""
 
 from __future__ import annotations
 
@@ -17,55 +10,6 @@ from common.config import Config
 from tensorflow_impl.losses import batch_mean
 
 BATCH_NORM_EPSILON = 1e-5
-
-
-class _Layer(tf.Module):
-    """kernel and bias. Initial values come from a checkpoint's arrays (state.from_canonical)."""
-
-    def __init__(self, kernel: tuple[int, ...], outputs: int, dtype: tf.DType) -> None:
-        super().__init__()
-        self.kernel = tf.Variable(tf.zeros(kernel, dtype), name="kernel")
-        self.bias = tf.Variable(tf.zeros(outputs, dtype), name="bias")
-
-
-class Dense(_Layer):
-    """(N, inputs) -> (N, outputs)."""
-
-    def __init__(self, inputs: int, outputs: int, dtype: tf.DType) -> None:
-        super().__init__((inputs, outputs), outputs, dtype)
-
-    def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.nn.bias_add(x @ tf.cast(self.kernel, x.dtype), tf.cast(self.bias, x.dtype))
-
-
-class Conv(_Layer):
-    """Convolution, stride 1, no padding: (N, H, W, inputs) -> (N, H - size + 1, ..., outputs)."""
-
-    def __init__(self, inputs: int, outputs: int, size: int, dtype: tf.DType) -> None:
-        super().__init__((size, size, inputs, outputs), outputs, dtype)
-
-    def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        x = self.convolve(x, tf.cast(self.kernel, x.dtype))
-        return tf.nn.bias_add(x, tf.cast(self.bias, x.dtype))
-
-    def convolve(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        return tf.nn.conv2d(x, kernel, strides=1, padding="VALID")
-
-
-class ConvTranspose(_Layer):
-    """Transposed convolution, kernel 4, stride 2: (N, H, W, inputs) -> (N, 2H, 2W, outputs).
-
-    "SAME" is PyTorch's padding=1 here; with an odd kernel it would not be.
-    """
-
-    def __init__(self, inputs: int, outputs: int, dtype: tf.DType) -> None:
-        super().__init__((4, 4, outputs, inputs), outputs, dtype)
-
-    def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        kernel = tf.cast(self.kernel, x.dtype)
-        shape = (tf.shape(x)[0], 2 * x.shape[1], 2 * x.shape[2], kernel.shape[2])
-        x = tf.nn.conv2d_transpose(x, kernel, shape, strides=2, padding="SAME")
-        return tf.nn.bias_add(x, tf.cast(self.bias, x.dtype))
 
 
 class BatchNorm(tf.Module):

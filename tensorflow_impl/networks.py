@@ -1,19 +1,72 @@
 """The two networks, layer by layer, as the tutorial shapes them.
 
-Attributes and variables have the canonical names (common/architecture.py), in its layout.
+TensorFlow's core has functions but no layers: Dense, Conv and ConvTranspose hold the variables of
+tf.nn's functions. Attributes and variables have the canonical names of common/architecture.py, and
+its layout. A layer computes in the dtype of its input: in a bfloat16 run the input is bfloat16, the
+variables are float32.
 """
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-from tensorflow_impl.layers import BatchNorm, Conv, ConvTranspose, Dense, leaky_relu
+from tensorflow_impl.layers import BatchNorm, leaky_relu
 
 # The published loop runs G twice per iteration on the same noise, so its running statistics move
 # twice towards the same batch statistics with momentum 0.1: once with 1 - (1 - 0.1)**2 = 0.19.
 # This is the weight of the new value, as PyTorch counts it: Keras's 0.81.
 BATCH_NORM_MOMENTUM = 1 - (1 - 0.1) ** 2
 LEAKY_SLOPE = 0.01
+
+
+class _Layer(tf.Module):
+    """kernel and bias; their values come from canonical arrays (canonical.from_canonical)."""
+
+    def __init__(self, kernel: tuple[int, ...], outputs: int, dtype: tf.DType) -> None:
+        super().__init__()
+        self.kernel = tf.Variable(tf.zeros(kernel, dtype), name="kernel")
+        self.bias = tf.Variable(tf.zeros(outputs, dtype), name="bias")
+
+
+class Dense(_Layer):
+    """(N, inputs) -> (N, outputs)."""
+
+    def __init__(self, inputs: int, outputs: int, dtype: tf.DType) -> None:
+        super().__init__((inputs, outputs), outputs, dtype)
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.nn.bias_add(x @ tf.cast(self.kernel, x.dtype), tf.cast(self.bias, x.dtype))
+
+
+class Conv(_Layer):
+    """Convolution, stride 1, no padding: (N, H, W, inputs) -> (N, H - size + 1, ..., outputs)."""
+
+    def __init__(self, inputs: int, outputs: int, size: int, dtype: tf.DType) -> None:
+        super().__init__((size, size, inputs, outputs), outputs, dtype)
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        x = self.convolve(x, tf.cast(self.kernel, x.dtype))
+        return tf.nn.bias_add(x, tf.cast(self.bias, x.dtype))
+
+    def convolve(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """kernels.py puts a faster one in its place."""
+        return tf.nn.conv2d(x, kernel, strides=1, padding="VALID")
+
+
+class ConvTranspose(_Layer):
+    """Transposed convolution, kernel 4, stride 2: (N, H, W, inputs) -> (N, 2H, 2W, outputs).
+
+    "SAME" is PyTorch's padding=1 here; with an odd kernel it would not be.
+    """
+
+    def __init__(self, inputs: int, outputs: int, dtype: tf.DType) -> None:
+        super().__init__((4, 4, outputs, inputs), outputs, dtype)
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        kernel = tf.cast(self.kernel, x.dtype)
+        shape = (tf.shape(x)[0], 2 * x.shape[1], 2 * x.shape[2], kernel.shape[2])
+        x = tf.nn.conv2d_transpose(x, kernel, shape, strides=2, padding="SAME")
+        return tf.nn.bias_add(x, tf.cast(self.bias, x.dtype))
 
 
 class Discriminator(tf.Module):

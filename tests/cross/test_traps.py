@@ -712,7 +712,7 @@ def transposed_same() -> tuple[float, float]:
     five, four = (torch.from_numpy(k.transpose(3, 2, 0, 1)) for k in (k5, k4))
     wanted = nhwc(F.conv_transpose2d(nchw(x), five, None, 2, 2, output_padding=1))
     naive = tf.nn.conv2d_transpose(x, k5, (2, 14, 14, 4), 2, "SAME")
-    ours = tf_layers.ConvTranspose(3, 4, tf.float64)
+    ours = tf_networks.ConvTranspose(3, 4, tf.float64)
     ours.kernel.assign(k4)
     even = nhwc(F.conv_transpose2d(nchw(x), four, None, 2, 1))
     return distance(naive, wanted), distance(ours(tf.constant(x)), even)
@@ -732,7 +732,7 @@ def transposed_same() -> tuple[float, float]:
 def transposed_kernel() -> tuple[float, float]:
     x, weight = normal(2, 7, 7, 4), normal(4, 4, 4, 4)
     wanted = nhwc(F.conv_transpose2d(nchw(x), torch.from_numpy(weight), None, 2, 1))
-    layer = tf_layers.ConvTranspose(4, 4, tf.float64)
+    layer = tf_networks.ConvTranspose(4, 4, tf.float64)
     layer.kernel.assign(weight.transpose(2, 3, 0, 1))
     naive = layer(tf.constant(x))
     layer.kernel.assign(
@@ -754,7 +754,7 @@ def transposed_kernel() -> tuple[float, float]:
 def dense_kernel() -> tuple[float, float]:
     x, weight = normal(2, 96), normal(96, 96)
     wanted = F.linear(torch.from_numpy(x), torch.from_numpy(weight))
-    layer = tf_layers.Dense(96, 96, tf.float64)
+    layer = tf_networks.Dense(96, 96, tf.float64)
     layer.kernel.assign(weight)
     naive = layer(tf.constant(x))
     layer.kernel.assign(
@@ -903,8 +903,8 @@ def sorted_variables() -> tuple[float, float]:
     class Two(tf.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.first = tf_layers.Dense(8, 8, tf.float64)
-            self.after = tf_layers.Dense(8, 8, tf.float64)
+            self.first = tf_networks.Dense(8, 8, tf.float64)
+            self.after = tf_networks.Dense(8, 8, tf.float64)
 
     x, kernels, port = normal(2, 8), normal(2, 8, 8), Two()
     wanted = x @ kernels[0] @ kernels[1]
