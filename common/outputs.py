@@ -79,6 +79,11 @@ def write_overviews(directory: Path) -> None:
         print(f"warning: samples.gif or losses.png could not be written: {error}", flush=True)
 
 
+def sample_path(directory: Path, step: int) -> Path:
+    """The sample grid of a run after `step` updates."""
+    return directory / "samples" / f"step-{step:06d}.png"
+
+
 def sample_files(directory: Path) -> dict[int, Path]:
     """A run's sample grids by the number of updates before them, in order."""
     paths = {

@@ -52,11 +52,15 @@ class Plan:
     config: Config
     directory: Path
     arrays: checkpoint.Arrays  # the state to start from
-    step: int  # updates it has done
     source: Path | None = None  # the run directory whose records the run goes on with
     overwrite: bool = False
     read: Path | None = None  # the checkpoint file that the state is of
     stamp: tuple[int, int] | None = None  # of that file, see stamp_of
+
+    @property
+    def step(self) -> int:
+        """Updates that the state has done."""
+        return int(self.arrays["step"])
 
 
 def make_plan(arguments: TrainArguments, given: set[str], backend: str) -> Plan:
@@ -69,7 +73,7 @@ def make_plan(arguments: TrainArguments, given: set[str], backend: str) -> Plan:
     directory = Path(arguments.out or default)
     check_directory(directory, arguments.overwrite)
     _check_apart(directory, chosen)
-    return Plan(chosen, directory, checkpoint.initial(chosen), 0, overwrite=arguments.overwrite)
+    return Plan(chosen, directory, checkpoint.initial(chosen), overwrite=arguments.overwrite)
 
 
 def run_name(engine: str, settings: Config) -> str:
@@ -127,9 +131,7 @@ def _plan_resume(arguments: TrainArguments, given: set[str]) -> Plan:
         )
     else:
         directory = source
-    return Plan(
-        chosen, directory, saved.arrays, saved.step, source, arguments.overwrite, file, stamp
-    )
+    return Plan(chosen, directory, saved.arrays, source, arguments.overwrite, file, stamp)
 
 
 def stamp_of(path: Path | None) -> tuple[int, int] | None:

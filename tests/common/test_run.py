@@ -683,9 +683,10 @@ def test_a_run_imports_no_framework_of_its_own(tmp_path: Path) -> None:
     """Neither may the packages that common/ uses: two frameworks in one process disagree."""
     code = (
         "import contextlib, sys\n"
+        "from pathlib import Path\n"
         "from common import checkpoint, config, run\n"
         "chosen = config.Config(steps=1)\n"
-        "planned = run.Plan(chosen, run.Path(sys.argv[1]), checkpoint.initial(chosen), 0)\n"
+        "planned = run.Plan(chosen, Path(sys.argv[1]), checkpoint.initial(chosen))\n"
         "training = run.Run(planned, 'pytorch', run.Signals())\n"
         "with contextlib.suppress(KeyError), training.open('', 1, ()):\n"
         "    print(sorted({'torch', 'tensorflow', 'keras', 'jax'} & sys.modules.keys()))\n"

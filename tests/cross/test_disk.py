@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.appending import Appended, Curves
+from common.appending import Appended
+from common.events import Curves
 from tests.torture import disk
 
 TRAIN = """
@@ -67,7 +68,7 @@ def test_a_disk_that_fails_costs_no_checkpoint_and_no_traceback(tmp_path: Path) 
 
 
 BROKEN = """
-from common import appending
+from common import appending, records
 
 def forgetful(self, sync=False, flush=appending.Appended.flush):
     try:
@@ -77,7 +78,7 @@ def forgetful(self, sync=False, flush=appending.Appended.flush):
         raise
 
 appending.Appended.flush = forgetful
-run.Run._check_there = lambda self: None
+records.Records.check_there = lambda self, step: None
 """
 
 

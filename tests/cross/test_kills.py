@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from common import checkpoint, run
+from common import checkpoint, directory
 from common.config import Config
 from common.early import NOTHING_SAVED
 from common.plan import Plan, check_directory
@@ -162,19 +162,12 @@ def test_a_run_that_is_killed_while_it_replaces_another_can_be_begun_again(
         return call
 
     monkeypatch.setattr(Path, "unlink", counted(Path.unlink))
-    monkeypatch.setattr(run.shutil, "rmtree", counted(shutil.rmtree))
+    monkeypatch.setattr(directory.shutil, "rmtree", counted(shutil.rmtree))
     monkeypatch.setattr(checkpoint, "write_json", counted(checkpoint.write_json))
     settings = Config(steps=1, batch_size=2)
-    planned = Plan(settings, folder, checkpoint.initial(settings), 0, overwrite=True)
-    handlers = [signal.getsignal(number) for number in signals.SIGNALS]
-    try:
-        begun = run.Run(planned, "pytorch", run.Signals())
-        begun._versions = {}
-        with pytest.raises(Killed):
-            begun._prepare("CPU", 1)
-    finally:
-        for number, handler in zip(signals.SIGNALS, handlers, strict=True):
-            signal.signal(number, handler)
+    planned = Plan(settings, folder, checkpoint.initial(settings), overwrite=True)
+    with pytest.raises(Killed):
+        directory.RunDirectory(planned).prepare()
     monkeypatch.undo()
     check_directory(folder, True)
     assert not (folder / CHECKPOINT).exists() or names <= {p.name for p in folder.rglob("*")}
@@ -195,7 +188,7 @@ def test_a_kill_after_the_last_checkpoint_loses_no_summary(
     if result is not None:  # of the checkpoint before
         (folder / "result.json").write_text(json.dumps(result))
     saved = checkpoint.load(folder / CHECKPOINT)
-    run._complete(Plan(saved.config, folder, saved.arrays, saved.step, folder))
+    directory.complete(Plan(saved.config, folder, saved.arrays, folder))
     written = json.loads((folder / "result.json").read_text())
     assert (written["step"], written["finished"]) == (1, True)
     assert written["seconds"] == (0.0 if result is None else 2.0)
@@ -212,7 +205,7 @@ def test_ctrl_c_is_answered_before_anything_is_loaded(number: int, status: int) 
 
 
 def test_ctrl_c_shows_nothing_of_what_a_start_holds_back() -> None:
-    code = "import os; from common.quiet import quiet; from common.run import Stopped\n"
+    code = "import os; from common.quiet import quiet; from common.signals import Stopped\n"
     code += "try:\n with quiet():\n  os.write(2, b'noise'); raise Stopped\nexcept Stopped: pass"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stderr) == (0, "")

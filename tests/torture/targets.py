@@ -346,7 +346,7 @@ class RunFiles(Target):
         ]
         for name, value in zip(self.names, self.good, strict=True):
             (self.run / name).write_text(json.dumps(value))
-        self.plan = Plan(GOOD, self.run, arrays, 0, self.run)
+        self.plan = Plan(GOOD, self.run, arrays, self.run)
 
     def seeds(self) -> list[bytes]:
         return [bytes([i]) + json.dumps(value).encode() for i, value in enumerate(self.good)]
@@ -364,12 +364,12 @@ class RunFiles(Target):
         """Resume's clock and warnings, then the report's record and page."""
         with contextlib.redirect_stdout(io.StringIO()):
             run = object.__new__(runs.Run)
-            run.step, run._seconds, run._timed_images = 0, 0.0, 0
-            run._watch = runs.Watch()
-            run._resume_clock(self.run)
-        require(0 <= run._seconds < math.inf, f"{run._seconds} seconds")
-        require(type(run._timed_images) is int and run._timed_images >= 0, "images")
-        rate = run._images_per_second
+            run.step, run._plan = 0, self.plan
+            run._clock, run._watch = runs.Clock(2), runs.Watch()
+            run._resume_result()
+        clock, rate = run._clock, run._clock.images_per_second
+        require(0 <= clock.seconds < math.inf, f"{clock.seconds} seconds")
+        require(type(clock._images) is int and clock._images >= 0, "images")
         require(rate is None or 0 <= rate < math.inf, f"{rate} images/s")
         json.dumps(run._watch.verdict(), allow_nan=False)
         try:
