@@ -25,7 +25,7 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,12 +103,14 @@ def load(config: Config, say: Say = print) -> ArrayDataset:
 
 def mnist_images(data_dir: str, split: str = "train", say: Say = print) -> NDArray[np.uint8]:
     """All images of MNIST's `train` (60,000) or `t10k` (10,000) file, (N, 28, 28, 1) uint8."""
-    return parse_idx(ensure_mnist(data_dir, say)[f"{split}-images-idx3-ubyte"])[..., None]
+    name = f"{split}-images-idx3-ubyte"
+    return parse_idx(ensure_mnist(data_dir, say, (name,))[name])[..., None]
 
 
 def mnist_labels(data_dir: str, split: str = "train", say: Say = print) -> NDArray[np.uint8]:
     """The digits, (N,) uint8 in 0..9."""
-    return parse_idx(ensure_mnist(data_dir, say)[f"{split}-labels-idx1-ubyte"])
+    name = f"{split}-labels-idx1-ubyte"
+    return parse_idx(ensure_mnist(data_dir, say, (name,))[name])
 
 
 def parse_idx(content: bytes) -> NDArray[np.uint8]:
@@ -140,30 +142,33 @@ def idx(array: NDArray[np.uint8]) -> bytes:
 # ------------------------------------------------------------------ sources
 
 
-def ensure_mnist(data_dir: str, say: Say = print) -> dict[str, bytes]:
-    """The four files' verified contents by name, fetched into data_dir first if they are not there.
+def ensure_mnist(
+    data_dir: str, say: Say = print, wanted: Collection[str] | None = None
+) -> dict[str, bytes]:
+    """Verify MNIST's four files, fetching into data_dir what is not there; the wanted contents.
 
-    Two processes may call it at once: the second waits, then finds the files.
+    wanted: names of MNIST_FILES, None for all of them. Two processes may call it at once: the
+    second waits, then finds the files.
     """
+    wanted = MNIST_FILES if wanted is None else wanted
     raw = Path(data_dir) / "MNIST" / "raw"
     # The usual case takes no lock and need not write, so that read-only data folders work.
-    files, wrong = _read_verified(raw)
-    if len(files) == len(MNIST_FILES):
+    files, missing, wrong = _read_verified(raw, wanted)
+    if not missing:
         return files
     try:
         raw.mkdir(parents=True, exist_ok=True)
         with FileLock(raw.parent / ".lock"):
-            files, wrong = _read_verified(raw)
+            files, missing, wrong = _read_verified(raw, wanted)
             for path in wrong:
                 aside = path.with_name(path.name + ".corrupt")
                 path.replace(aside)
                 say(f"MNIST: {path} does not have its MD5 sum; moved aside to {aside.name}.")
-            missing = [name for name in MNIST_FILES if name not in files]
             if missing:
                 fetched = _fetch(missing, say)
                 for name, content in fetched.items():
                     write_atomically(raw / name, content)
-                files |= fetched
+                files |= {name: fetched[name] for name in missing if name in wanted}
                 say(f"MNIST: {len(fetched)} files verified and written to {raw}.")
     except OSError as error:
         raise _unusable(data_dir, error) from None
@@ -188,25 +193,31 @@ def _unusable(data_dir: str, error: OSError) -> UserError:
     )
 
 
-def _read_verified(raw: Path) -> tuple[dict[str, bytes], list[Path]]:
-    """The files with the right sum, and the paths of those with a wrong one.
+def _read_verified(
+    raw: Path, wanted: Collection[str]
+) -> tuple[dict[str, bytes], list[str], list[Path]]:
+    """The wanted files with the right sum; the names of all that lack it, the paths of the wrong.
 
     A stamp beside the folder remembers what was hashed; a file that still has the size and times
-    of its stamp is not hashed again.
+    of its stamp is not hashed again, nor read unless it is wanted.
     """
     files: dict[str, bytes] = {}
-    wrong = []
+    missing, wrong = [], []
     stamp_file = raw.parent / STAMP
     stamps, known = {}, _read_stamps(stamp_file)
     for name, (md5, _) in MNIST_FILES.items():
         path = raw / name
         try:
             stamp = _stamp(path, md5)  # before reading: a later change is then seen as one
+            if known.get(name) == stamp and name not in wanted:
+                stamps[name] = stamp
+                continue
             content = read_regular(path, LARGEST_FILE)
         except OSError as error:
             # A folder, a pipe, a device, or far too large: nothing to read, and in the way.
             if error.errno in (errno.EINVAL, errno.EFBIG):
                 wrong.append(path)
+            missing.append(name)
             continue
         if known.get(name) == stamp and len(content) == stamp["size"]:
             files[name], stamps[name] = content, stamp
@@ -216,11 +227,12 @@ def _read_verified(raw: Path) -> tuple[dict[str, bytes], list[Path]]:
             if time.time_ns() - max(stamp["modified_ns"], stamp["changed_ns"]) > 2 * 10**9:
                 stamps[name] = stamp
         else:
+            missing.append(name)
             wrong.append(path)
     if stamps and stamps != known:
         with contextlib.suppress(OSError):  # a read-only folder is hashed at every start
             write_atomically(stamp_file, json.dumps(stamps, indent=1).encode())
-    return files, wrong
+    return {name: files[name] for name in wanted if name in files}, missing, wrong
 
 
 def _stamp(path: Path, md5: str) -> dict[str, Any]:
@@ -388,7 +400,7 @@ def main() -> None:
             prog="python -m common.datasets",
             description="Fetch and verify MNIST, so that training need not.",
         )
-        ensure_mnist(arguments.data_dir)
+        ensure_mnist(arguments.data_dir, wanted=())
     with contextlib.suppress(BrokenPipeError):
         print(f"MNIST: four verified files in {Path(arguments.data_dir) / 'MNIST' / 'raw'}.")
 

@@ -23,7 +23,7 @@ def data_dir() -> str:
     from common.datasets import ensure_mnist
 
     folder = str(ROOT / "data")
-    ensure_mnist(folder)
+    ensure_mnist(folder, wanted=())
     return folder
 
 

@@ -416,7 +416,7 @@ def main() -> None:
         )
         config.check(settings)
         commandline.check_place("out", Path(arguments.out), folder=True)
-        ensure_mnist(settings.data_dir)  # once, not in five processes
+        ensure_mnist(settings.data_dir, wanted=())  # once, not in five processes
         began = time.monotonic()
         free, findings, nudged = _climb(chosen, settings, arguments)
     out = Path(arguments.out)

@@ -228,7 +228,7 @@ def main() -> None:
             description="Train engines on one experiment, score them, and show them side by side.",
         )
         jobs = plan(arguments)
-        ensure_mnist(arguments.data_dir)
+        ensure_mnist(arguments.data_dir, wanted=())
         print(f"{len(jobs)} runs on {processor()}, one at a time", flush=True)
         score = Scorer(arguments.data_dir, arguments.score == "yes")
         shown: list[Record] = []

@@ -399,7 +399,7 @@ def main() -> None:
             description="Time the engines, each in turns with its framework's own plain loop.",
         )
         request = read(arguments)
-        ensure_mnist(arguments.data_dir)  # once, and before the first process
+        ensure_mnist(arguments.data_dir, wanted=())  # once, and before the first process
         record = measure(arguments, request)
     out = Path(arguments.out)
     checkpoint.write_atomically(out, (json.dumps(record, indent=1) + "\n").encode())

@@ -253,7 +253,7 @@ def main(argv: list[str]) -> None:
             precision=arguments.precision, device=arguments.device, data_dir=arguments.data_dir
         )
         config.check(base)
-        datasets.ensure_mnist(base.data_dir)
+        datasets.ensure_mnist(base.data_dir, wanted=())
         record = {
             **bench.surroundings(),
             "command": ["python", "-m", "compare.bench", "--growth", *argv],

@@ -477,6 +477,27 @@ def test_verified_files_are_not_hashed_again(
     assert len(hashed) == 4
 
 
+def test_only_the_wanted_file_is_read(
+    small: pytest.MonkeyPatch, hashed: list[int], tmp_path: Path
+) -> None:
+    """Once all are verified; a file that has changed since is read, hashed and refused."""
+    write_small(tmp_path)
+    pass_time(small)
+    datasets.ensure_mnist(str(tmp_path), wanted=())
+    assert len(hashed) == 4
+    read, read_regular = [], datasets.read_regular
+    small.setattr(
+        datasets, "read_regular", lambda path, most: read.append(path) or read_regular(path, most)
+    )
+    images = datasets.mnist_images(str(tmp_path))
+    np.testing.assert_array_equal(images[..., 0], parse_idx(SMALL["train-images-idx3-ubyte"]))
+    raw = tmp_path / "MNIST" / "raw"
+    assert read == [raw / "train-images-idx3-ubyte"]
+    (raw / "t10k-labels-idx1-ubyte").write_bytes(b"?")
+    with pytest.raises(UserError, match="could not be fetched"):
+        datasets.mnist_images(str(tmp_path), say=lambda line: None)
+
+
 def test_fresh_files_get_no_stamp(hashed: list[int], tmp_path: Path) -> None:
     write_small(tmp_path)
     for _ in range(2):

@@ -65,7 +65,7 @@ def main() -> None:
         chosen = engines.choose(arguments.engines)
         out = Path(arguments.out)
         commandline.check_place("out", out, folder=False)
-        ensure_mnist(arguments.data_dir)
+        ensure_mnist(arguments.data_dir, wanted=())
         lost = 0
         for name in parts:
             began = time.perf_counter()
