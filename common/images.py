@@ -15,6 +15,7 @@ from PIL import Image
 from common.checkpoint import read_regular, write_atomically
 
 LARGEST_PICTURE = 2**26  # pixels
+GRID_ZOOM = 3  # an image's pixels are small on a screen
 Floats = NDArray[np.floating[Any]]
 
 
@@ -53,6 +54,16 @@ def save_png(path: Path, image: NDArray[np.uint8], zoom: int = 1) -> None:
     content = io.BytesIO()
     _pillow(image, zoom).save(content, format="PNG")
     write_atomically(path, content.getvalue())
+
+
+def save_grid(path: Path, images: NDArray[np.uint8], columns: int | None = None) -> None:
+    """Write the grid of images (N, H, W, C), C 1 or 3, enlarged for people; see read_grid()."""
+    save_png(path, grid(images, columns), zoom=GRID_ZOOM)
+
+
+def read_grid(path: Path) -> NDArray[np.uint8]:
+    """The grid (H, W, C) in a file of save_grid(), one pixel a pixel. Raises as read_png()."""
+    return read_png(path)[::GRID_ZOOM, ::GRID_ZOOM]
 
 
 def save_gif(
@@ -107,12 +118,13 @@ def show_images(images: NDArray[Any], path: str | Path = "images.png") -> Path |
         images = images[..., None]
     elif images.shape[1] in (1, 3) and images.shape[-1] not in (1, 3):
         images = images.transpose(0, 2, 3, 1)
-    canvas = grid(images if images.dtype == np.uint8 else to_uint8(images * 2 - 1))
+    pictures = images if images.dtype == np.uint8 else to_uint8(images * 2 - 1)
     if not _in_notebook():
-        save_png(Path(path), canvas, zoom=3)
+        save_grid(Path(path), pictures)
         return Path(path)
     from matplotlib import pyplot
 
+    canvas = grid(pictures)
     pyplot.figure(figsize=(4, 4))
     pyplot.imshow(canvas.squeeze(), cmap="gray" if canvas.shape[-1] == 1 else None)
     pyplot.axis("off")

@@ -46,7 +46,7 @@ class Records:
         """Write the grid of the generator's images (N, H, W, C) after `step` updates."""
         self.check_there(step)
         try:
-            images.save_png(sample_path(self._directory, step), images.grid(pictures), zoom=3)
+            images.save_grid(sample_path(self._directory, step), pictures)
         except OSError as error:
             self._say(f"warning: the samples of step {step} could not be written: {error}")
         self.picture("fake", pictures, step)

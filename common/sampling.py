@@ -96,5 +96,4 @@ def _write(out: Path, pictures: NDArray[np.uint8], walk: int | None) -> None:
     elif out.suffix == ".gif":
         images.save_gif(out, list(pictures), seconds=len(pictures) / 20, zoom=8)
     else:
-        columns = None if walk is None else walk  # a strip: one row per pair of noise vectors
-        images.save_png(out, images.grid(pictures, columns=columns), zoom=3)
+        images.save_grid(out, pictures, columns=walk)  # of a walk: a row per pair of noise vectors

@@ -29,7 +29,6 @@ from compare.quality import evaluate
 LOGS = "logs"
 TAIL = 12  # lines of a log that are shown
 PROGRESS = "progress.json"  # scores of a run's earlier states, see compare/report/progress.py
-SAVED_ZOOM = 3  # of the sample grids in a run directory
 POINTS = 6000  # metrics of longer runs are thinned to about as many steps
 
 # Why there is no finished run.
@@ -216,7 +215,7 @@ def _grids(path: Path) -> dict[int, NDArray[np.uint8]]:
     for file in sorted((path / "samples").glob("step-*.png")):
         with contextlib.suppress(ValueError, OSError, SyntaxError):  # Pillow's of broken files
             step = int(file.stem.removeprefix("step-"))
-            found[step] = images.read_png(file)[::SAVED_ZOOM, ::SAVED_ZOOM]
+            found[step] = images.read_grid(file)
     return found
 
 

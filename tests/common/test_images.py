@@ -103,6 +103,14 @@ def test_png_round_trip(tmp_path: Path, channels: int) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["x.png"]
 
 
+def test_a_grid_is_enlarged_for_people_and_read_back_as_it_was(tmp_path: Path) -> None:
+    pictures = some(5, 4, 6, 1)
+    images.save_grid(tmp_path / "x.png", pictures)
+    wanted = images.grid(pictures)
+    assert images.read_png(tmp_path / "x.png").shape[0] > wanted.shape[0]
+    np.testing.assert_array_equal(images.read_grid(tmp_path / "x.png"), wanted)
+
+
 def durations(path: Path) -> list[int]:
     """Milliseconds of each frame of an animation."""
     with Image.open(path) as picture:

@@ -85,7 +85,7 @@ def draw(run: Path, arrays: checkpoint.Arrays, step: int) -> None:
     """Replace a sample grid by what these weights draw."""
     drawn = forward.generate(forward.sampler(arrays), batches.shown_noise(0, 16, 96))
     path = run / f"samples/step-{step:06d}.png"
-    images.save_png(path, images.grid(images.to_uint8(drawn)), zoom=records.SAVED_ZOOM)
+    images.save_grid(path, images.to_uint8(drawn))
 
 
 def change_metrics(run: Path, factor: Callable[[int], float]) -> None:
