@@ -44,9 +44,13 @@ FILES = [
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An empty working directory, the tiny data set, and the signal handlers as before."""
+    """An empty working directory, the tiny data set, no plots, and the signal handlers as before.
+
+    A plot takes longer than the rest of such a run.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datasets, "load", lambda config: IMAGES)
+    monkeypatch.setattr(images, "plot_losses", lambda path, *_: path.touch())
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in kept.items():
@@ -102,6 +106,7 @@ def main(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
 
 Main = Callable[..., int]
+PLOT_LOSSES = images.plot_losses
 
 
 def asked(*argv: str) -> Plan:
@@ -300,12 +305,16 @@ def test_a_resume_elsewhere_needs_a_free_place(main: Main) -> None:
 # ------------------------------------------------------------------ a whole run
 
 
-def test_a_run_leaves_the_contracts_files(main: Main, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_leaves_the_contracts_files(
+    main: Main, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "plot_losses", PLOT_LOSSES)
     flags = ["--steps=7", "--show-every=3", "--checkpoint-every=5", "--out=x"]
     assert main(*FLAGS, *flags) == 0
     assert sorted(p.name for p in Path("x").iterdir() if p.name != ".lock") == FILES
     assert samples_of("x") == [f"step-00000{step}.png" for step in (0, 3, 6, 7)]
     assert images.read_png(Path("x/samples/step-000000.png")).shape == (366, 366, 1)
+    assert images.read_png(Path("x/losses.png")).size > 0
     assert config.from_json(json.loads(Path("x/config.json").read_text())) == config.Config(
         noise_size=4, batch_size=4, train_images=20, steps=7, show_every=3, checkpoint_every=5
     )
