@@ -119,7 +119,7 @@ def save_weights(path: Path, saved: Checkpoint) -> None:
 
 
 def _kept_as(shape: tuple[int, ...]) -> str:
-    """The type of an array in a file of save_weights."""
+    """The dtype of an array in a file of save_weights()."""
     return "float16" if len(shape) > 1 else "float32"
 
 
@@ -132,7 +132,7 @@ def _write(
     versions: dict[str, str],
     **more: str,
 ) -> None:
-    """Write arrays with what load() asks of the metadata, and `more` of it."""
+    """Write arrays with the metadata that load() expects, and `more` of it."""
     from safetensors.numpy import save as serialize  # a state can be made and used without it
 
     metadata = {

@@ -1,6 +1,6 @@
 """Ctrl-C and SIGTERM while a command is still loading its modules, before there is a run to save.
 
-Imports next to nothing: what comes before install() is answered by Python, with a traceback.
+Imports next to nothing, as a signal before install() gets Python's answer, a traceback.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def preprocess_img(x: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def deprocess_img(x: Floats) -> Floats:
-    """[-1, 1] -> [0, 1], as the tutorial's; of the generator's images, ready to be shown."""
+    """[-1, 1] -> [0, 1], as the tutorial's: a generator's images, ready to be shown."""
     return (x + 1) / 2
 
 

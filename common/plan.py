@@ -18,7 +18,7 @@ from common.limits import UserError, flag
 
 
 def by_recipe(name: str) -> Any:
-    """A flag that is None until the recipe decides it; --help shows what it will be."""
+    """Makes a field a flag that the recipe decides unless given; --help shows what it will be."""
     kind = type(getattr(recipes.get(Config.architecture, Config.recipe), name))
     hint = f"(default: {recipes.defaults(name)})"
     return tyro.conf.arg(constructor=kind, metavar=kind.__name__.upper(), help_behavior_hint=hint)
@@ -26,8 +26,9 @@ def by_recipe(name: str) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class TrainArguments(Config):
-    """Config plus what says where a training run lies."""
+    """The flags of a training: those of Config, and where the run lies."""
 
+    # Again, as tyro needs their annotation; config.py needs to do without tyro.
     batch_size: Annotated[int, by_recipe("batch_size")] = BY_RECIPE
     noise_size: Annotated[int, by_recipe("noise_size")] = BY_RECIPE
     learning_rate: Annotated[float, by_recipe("learning_rate")] = BY_RECIPE
@@ -35,8 +36,10 @@ class TrainArguments(Config):
     beta2: Annotated[float, by_recipe("beta2")] = BY_RECIPE
     numbers_of: InitVar[tyro.conf.Suppress[str | None]] = None
 
-    out: str | None = None
-    """Run directory (default: runs/<backend>-<dataset>-seed<seed>, runs/<backend>-tuned-...)."""
+    out: Annotated[
+        str | None, tyro.conf.arg(help_behavior_hint="(default: runs/<backend>-<dataset>-seed<N>)")
+    ] = None
+    """Run directory. By recipe tuned its default name is <backend>-tuned-..."""
 
     resume: str | None = None
     """Continue this run directory or checkpoint file, whichever backend wrote it."""
@@ -52,10 +55,10 @@ class Plan:
     config: Config
     directory: Path
     arrays: checkpoint.Arrays  # the state to start from
-    source: Path | None = None  # the run directory whose records the run goes on with
+    source: Path | None = None  # the run directory whose records are continued
     overwrite: bool = False
-    read: Path | None = None  # the checkpoint file that the state is of
-    stamp: tuple[int, int] | None = None  # of that file, see stamp_of
+    read: Path | None = None  # the checkpoint file that the state was read from
+    stamp: tuple[int, int] | None = None  # stamp_of() it, before it was read
 
     @property
     def step(self) -> int:
@@ -135,7 +138,7 @@ def _plan_resume(arguments: TrainArguments, given: set[str]) -> Plan:
 
 
 def stamp_of(path: Path | None) -> tuple[int, int] | None:
-    """What another save of a file changes: the file itself, by number, and its time."""
+    """What tells one save of a file from the next: inode number and time; None if not there."""
     with contextlib.suppress(OSError, ValueError):
         if path is not None:
             status = path.stat()

@@ -31,14 +31,16 @@ class Recipe:
     """gamma of R1, D's gradient penalty on real images (Mescheder et al. 2018, equation 9)."""
 
     penalty_every: int = 1
-    """R1 is taken every so many steps, times as much ("lazy": Karras et al. 2020, section 3.1)."""
+    """R1 is taken at one step in so many, with as many times its weight ("lazy" regularization:
+    Karras et al. 2020, section 3.1)."""
 
     average: float = 0.0
-    """Decay of the averaged generator, which draws the samples (Karras et al. 2018); 0: none."""
+    """Decay of the moving average of G's weights, which draws the samples (Karras et al. 2018); 0:
+    there is none."""
 
     @property
     def lazy_penalty(self) -> float:
-        """gamma of R1 at the steps that take it."""
+        """gamma of R1 at a step that takes it."""
         return self.penalty * self.penalty_every
 
 

@@ -251,6 +251,7 @@ class Run:
 def main(backend: str, train: Callable[[Run, batches.Dataset], None]) -> None:
     """`python -m <backend>_impl.train`. `train` imports its framework only when it is called."""
     signals = Signals()
+    signals.install()
     run: Run | None = None
     try:
         arguments, given = commandline.parse(

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from common import batches, checkpoint, commandline, images
 from common.config import Device, UserError
 
-# A checkpoint and a device name -> noise (N, Z) float32 -> images (N, H, W, C) in (-1, 1).
+# Noise (N, Z) -> images (N, H, W, C) in (-1, 1), in evaluation mode.
 Generate = Callable[[NDArray[np.float32]], NDArray[np.floating[Any]]]
+# The generator of a checkpoint on a device.
 Load = Callable[[checkpoint.Checkpoint, Device], Generate]
 
-BATCH = (
-    500  # images per call of the generator: bounds the memory; in evaluation mode it moves no pixel
-)
+BATCH = 500  # images per call of the generator, to bound the memory; it moves no pixel
 
 PRETRAINED = "pretrained/mnist28-tuned.safetensors"
 

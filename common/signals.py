@@ -12,14 +12,18 @@ class Stopped(BaseException):
 
 
 class Signals:
-    """Ctrl-C and SIGTERM: at once before training, after the chunk (and its checkpoint) in it.
+    """Which signal came, and whether it ends the process at once.
 
-    A second one leaves immediately.
+    Before training it does. While there is a state worth saving it is `deferred`: the training ends
+    after the chunk and its checkpoint. A second signal always ends the process at once.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self.deferred = False  # True while a training state exists that is worth saving
+        self.deferred = False
+
+    def install(self) -> None:
+        """Handle both signals from here on, for the whole process."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._handle)
 

@@ -1,4 +1,4 @@
-"""A watch over a training: does a network win for good, do the generator's images become one?
+"""A watch over a training: has a network won for good, are the generator's images all alike?
 
 A GAN's losses do not fall when it learns, so what counts is the shape of the failure. The limits
 lie far outside what sound runs show: over any 100 iterations of the published recipe after the
