@@ -23,18 +23,18 @@ from typing import Any, Literal
 
 import numpy as np
 
-from common import commandline, limits
+from common import commandline
 from common.checkpoint import FILE_NAME as CHECKPOINT
 from common.checkpoint import write_json
-from common.config import Config, UserError
+from common.config import Config
 from common.environment import git_commit, processor
+from common.limits import UserError
 from common.outputs import read_metrics
-from compare import engines, training
-from compare.engines import Engine
+from compare import engines, runs
 from compare.quality import evaluate
-from compare.quality.evaluate import COUNT, EXTRACTOR_SHA256, MEASURES, SAMPLE_SEED, Judge
-from compare.report.records import read_json
-from compare.training import check_settings, directory, finished
+from compare.quality.evaluate import SAMPLE_SEED, mean_and_spread
+from compare.quality.scorer import COUNT, EXTRACTOR_SHA256, MEASURES, Scorer
+from compare.runs import Job
 
 MARGIN = 1.5  # a factor between two engines' geometric mean Fréchet distances
 LEVEL = 0.05  # of the equivalence test
@@ -76,62 +76,27 @@ class BandArguments:
 # ------------------------------------------------------------------ runs
 
 
-def train(engine: Engine, settings: Config, run: Path) -> bool:
-    """Train a run to its end, or go on with it. False if the training itself broke down."""
-    if finished(run):
-        return True
-    print(f"training {run} ...", flush=True)
-    module = f"{engine.package}.train"
-    process = engines.start(engine, module, *training.arguments(settings, run))
-    _, err = process.communicate()
-    if process.returncode == 1 and "error:" in err:  # the losses are not finite
-        print(err.strip(), flush=True)
-        return False
-    if process.returncode:
-        raise UserError(f"Training {run} ended with {process.returncode}: {err.strip()[-300:]}")
-    return True
-
-
-def score(run: Path, engine: Engine, judge: Judge) -> dict[str, Any]:
-    """A run's scores: those in its quality.json if they are of this checkpoint and this measure."""
-    subject = evaluate.subject(str(run), engine.name)
-    try:
-        record = read_json(run / evaluate.FILE_NAME)
-        samples = {"count": COUNT, "seed": SAMPLE_SEED, "engine": engine.name}
-        if (
-            record["format"] == evaluate.FORMAT
-            and record["checkpoint"] == (subject.facts or {})["checkpoint"]
-            and record["extractor"]["sha256"] == EXTRACTOR_SHA256
-            and record["samples"] == samples
-            and evaluate.whole(record["measures"])
-        ):
-            return record
-    except (KeyError, TypeError):
-        pass
-    print(f"scoring {run} ...", flush=True)
-    return evaluate.evaluate(subject, judge, COUNT, SAMPLE_SEED)
+def trained_and_scored(job: Job, scorer: Scorer) -> dict[str, Any]:
+    """One run, trained if it is not finished, with its scores."""
+    outcome = runs.train(job)
+    if outcome is not None and outcome.kind != "diverged":
+        raise UserError(f"Training {job.run} ended with {outcome.status}: {outcome.tail[-300:]}")
+    has_state = (job.run / CHECKPOINT).exists()
+    measures = evaluate.scores(job.run, job.engine, scorer)["measures"] if has_state else None
+    return {
+        "seed": job.settings.seed,
+        "finished": outcome is None,
+        "failed": failed(outcome is None, measures),
+        "measures": measures,
+        "losses": late_losses(job.run),
+    }
 
 
 def failed(complete: bool, measures: dict[str, float] | None) -> bool:
-    """The criterion above."""
+    """Did a run fail, by the criterion at the top of this file?"""
     if not complete or measures is None:
         return True
     return measures["rarest_class"] < RAREST or measures["confident"] < CONFIDENT
-
-
-def measured(engine: Engine, settings: Config, run: Path, judge: Judge) -> dict[str, Any]:
-    """One run, trained if it is not finished, with its scores."""
-    complete = train(engine, settings, run)
-    check_settings(run, settings)
-    scores = score(run, engine, judge) if (run / CHECKPOINT).exists() else None
-    measures = scores["measures"] if scores else None
-    return {
-        "seed": settings.seed,
-        "finished": complete,
-        "failed": failed(complete, measures),
-        "measures": measures,
-        "losses": late_losses(run),
-    }
 
 
 def late_losses(run: Path) -> dict[str, float]:
@@ -173,17 +138,17 @@ def student_tail(t: float, degrees: float) -> float:
     return float(np.trapezoid(np.cos(u).clip(0) ** (degrees - 1), u) * math.exp(log_norm))
 
 
-def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
+def summarize(its_runs: list[dict[str, Any]]) -> dict[str, Any]:
     """One recipe and engine: every run's scores, their mean and spread, the share that failed."""
-    scored = [run["measures"] for run in runs if run["measures"] is not None]
-    mean, spread = evaluate.band(scored) if scored else (None, None)
-    losses = [run["losses"] for run in runs if run["losses"]]
+    scored = [run["measures"] for run in its_runs if run["measures"] is not None]
+    mean, spread = mean_and_spread(scored) if scored else (None, None)
+    losses = [run["losses"] for run in its_runs if run["losses"]]
     return {
         "mean": mean,
         "spread": spread,
-        "losses": evaluate.band(losses) if losses else None,
-        "failed": sum(run["failed"] for run in runs) / len(runs),
-        "runs": runs,
+        "losses": mean_and_spread(losses) if losses else None,
+        "failed": sum(run["failed"] for run in its_runs) / len(its_runs),
+        "runs": its_runs,
     }
 
 
@@ -215,21 +180,16 @@ def label(row: dict[str, Any]) -> str:
 def table(record: dict[str, Any]) -> str:
     """The record as Markdown: the floor, then every recipe and engine; then the tests."""
     heads = ["", "runs", "failed", *(title for title, _ in MEASURES.values()), *LOSSES.values()]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-
-    def add(name: str, runs: str, share: str, mean: Any, spread: Any, losses: Any) -> None:
-        cells = evaluate.cells(mean, spread) if mean else ["-"] * len(MEASURES)
-        for key in LOSSES:
-            mean_loss, spread_loss = losses or (None, None)
-            after = f" ± {spread_loss[key]:.3f}" if spread_loss else ""
-            cells.append(f"{mean_loss[key]:.3f}{after}" if mean_loss else "")
-        lines.append(f"| {' | '.join([name, runs, share, *cells])} |")
-
-    add("real digits, held out", "", "", record["floor"], None, None)
+    rows = [["real digits, held out", "", "", *evaluate.cells(record["floor"], None), "", ""]]
     for row in record["rows"]:
+        cells = evaluate.cells(row["mean"], row["spread"]) if row["mean"] else ["-"] * len(MEASURES)
+        mean, spread = row["losses"] or (None, None)
+        for key in LOSSES:
+            after = f" ± {spread[key]:.3f}" if spread else ""
+            cells.append(f"{mean[key]:.3f}{after}" if mean else "")
         name, share = f"{row['recipe']}, {label(row)}", f"{row['failed']:.0%}"
-        add(name, str(len(row["runs"])), share, row["mean"], row["spread"], row["losses"])
-    lines += [""] if record["equivalence"] else []
+        rows.append([name, str(len(row["runs"])), share, *cells])
+    lines = [evaluate.table(heads, rows)] + [""] * bool(record["equivalence"])
     for test in record["equivalence"]:
         verdict = "equivalent" if test["below"] else "not shown to be equivalent"
         lines.append(
@@ -254,7 +214,7 @@ def summary(record: dict[str, Any]) -> str:
 
 def earlier_rows(out: Path) -> list[dict[str, Any]]:
     """The rows of an earlier record of the same measure."""
-    record = read_json(out)
+    record = runs.read_json(out)
     try:
         same = record["extractor"]["sha256"] == EXTRACTOR_SHA256
         return list(record["rows"]) if same and record["samples"]["count"] == COUNT else []
@@ -265,18 +225,6 @@ def earlier_rows(out: Path) -> list[dict[str, Any]]:
 def is_of(row: dict[str, Any], recipe: str, precision: str) -> bool:
     """Is a row of this recipe and precision?"""
     return (row["recipe"], row["precision"]) == (recipe, precision)
-
-
-def seed_counts(text: str, count: int) -> list[int]:
-    """`5` or `5,3,3` -> one number for each of `count` engines, or UserError."""
-    parts = text.split(",")
-    fits = len(parts) in (1, count)
-    if fits and all(limits.is_whole(part, 1, 1000) for part in parts):
-        return [int(part) for part in parts] * (count // len(parts))
-    raise UserError(
-        f"--seeds takes a whole number from 1 to 1000, or one for each of the {count} engines "
-        f"separated by commas, not {text!r}."
-    )
 
 
 def commands(rows: list[dict[str, Any]]) -> list[str]:
@@ -303,31 +251,31 @@ def main() -> None:
             prog="python -m compare.bands",
             description="Train what is missing, score every run, and write the bands over seeds.",
         )
-        chosen = engines.choose(arguments.engines)
-        counts = seed_counts(arguments.seeds, len(chosen))
-        commandline.check_place("runs_dir", Path(arguments.runs_dir), folder=True)
-        commandline.check_place("out", Path(arguments.out), folder=False)
-        judge = Judge(arguments.data_dir)
         kind: dict[str, Any] = {"recipe": arguments.recipe, "precision": arguments.precision}
-        earlier = earlier_rows(Path(arguments.out))
+        chosen, out = engines.choose(arguments.engines), Path(arguments.out)
+        jobs = runs.jobs(
+            chosen, arguments.seeds, arguments.runs_dir, data_dir=arguments.data_dir, **kind
+        )
+        commandline.check_place("out", out, folder=False)
+        scorer = Scorer(arguments.data_dir)
+        earlier = earlier_rows(out)
         rows = [row for row in earlier if not is_of(row, **kind)]
-        for engine, count in zip(chosen, counts, strict=True):
-            known = {
-                run["seed"]: run
-                for row in earlier
-                if arguments.keep and is_of(row, **kind) and row["engine"] == engine.name
-                for run in row["runs"]
-            }
-            runs = []
-            for seed in range(count):
-                settings = Config(seed=seed, data_dir=arguments.data_dir, **kind)
-                run = directory(arguments.runs_dir, engine, settings)
-                if seed in known and not run.exists():
-                    print(f"{run} is not here; its scores in {arguments.out} stay.", flush=True)
-                    runs.append(known[seed])
+        known = {
+            (row["engine"], run["seed"]): run
+            for row in earlier
+            if arguments.keep and is_of(row, **kind)
+            for run in row["runs"]
+        }
+        for engine in chosen:
+            its_runs = []
+            for job in (job for job in jobs if job.engine == engine):
+                key = engine.name, job.settings.seed
+                if key in known and not job.run.exists():
+                    print(f"{job.run} is not here; its scores in {out} stay.", flush=True)
+                    its_runs.append(known[key])
                 else:
-                    runs.append(measured(engine, settings, run, judge))
-            rows.append({**kind, "engine": engine.name, **summarize(runs)})
+                    its_runs.append(trained_and_scored(job, scorer))
+            rows.append({**kind, "engine": engine.name, **summarize(its_runs)})
         rows.sort(key=lambda r: (r["recipe"], list(engines.ENGINES).index(r["engine"]), label(r)))
     record = {
         "command": ["python", "-m", "compare.bands", *sys.argv[1:]],
@@ -335,13 +283,12 @@ def main() -> None:
         "processor": processor(),
         "samples": {"count": COUNT, "seed": SAMPLE_SEED},
         "reference": {"name": "MNIST test digits", "count": COUNT},
-        "extractor": {"sha256": EXTRACTOR_SHA256, "test_accuracy": judge.extractor.test_accuracy},
+        "extractor": {"sha256": EXTRACTOR_SHA256, "test_accuracy": scorer.extractor.test_accuracy},
         "margin": MARGIN,
         "level": LEVEL,
-        "floor": judge.floor(COUNT),
+        "floor": scorer.floor(COUNT),
         "rows": rows,
         "equivalence": compare(rows),
     }
-    out = Path(arguments.out)
     write_json(out, record)
     print(f"{table(record)}\n\n{summary(record)} -> {out}")

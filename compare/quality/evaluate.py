@@ -16,8 +16,8 @@ that no run and no extractor has seen. A run's scores go to its `quality.json`:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import functools
 import hashlib
 import importlib.metadata
 import platform
@@ -25,7 +25,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -34,34 +34,16 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from common import checkpoint, commandline, datasets, limits
+from common import checkpoint, commandline, limits
 from common.checkpoint import write_json
-from common.config import UserError
-from compare import engines
+from common.limits import UserError
+from compare import engines, runs
 from compare.engines import ENGINES, Engine
-from compare.quality import measures as quality
+from compare.quality.scorer import COUNT, EXTRACTOR_SHA256, MEASURES, Scorer, is_complete
 
-EXTRACTOR = Path(__file__).with_name("extractor.onnx")
-EXTRACTOR_SHA256 = "0635b1199908ce9d6b3c262e4e3db22107d9272c705924d271d2011e8c815573"
 FORMAT = 1
 FILE_NAME = "quality.json"
 SAMPLE_SEED = 1  # of the noise behind what is scored
-COUNT = 10_000  # test digits, held-out digits, and the most samples that are used
-TRAIN_IMAGES = 50_000  # the training digits after them are the floor's
-BATCH = 500  # images per call of the extractor
-
-# Measure -> (heading, digits shown); to_...: pixel distances, see compare/quality/measures.py.
-MEASURES = {
-    "frechet_distance": ("Fréchet distance", 3),
-    "kernel_distance": ("kernel distance", 4),
-    "precision": ("precision (3-NN)", 3),
-    "recall": ("recall (3-NN)", 3),
-    "class_kl": ("KL of classes", 4),
-    "rarest_class": ("rarest class", 3),
-    "confident": ("confident digits", 3),
-    "to_training_median": ("distance to training images", 2),
-    "to_samples_median": ("distance to other samples", 2),
-}
 
 
 @dataclass(frozen=True)
@@ -84,68 +66,6 @@ class EvaluateArguments:
 
     data_dir: str = "data"
     """Folder of the data set."""
-
-
-class Extractor:
-    """The shipped classifier, run by onnxruntime; the same numbers for every backend."""
-
-    def __init__(self) -> None:
-        try:
-            import onnxruntime
-        except ImportError:
-            raise UserError(
-                "The quality measures need onnxruntime, which is not installed; run "
-                "`make setup-quality`."
-            ) from None
-        content = EXTRACTOR.read_bytes()
-        sha256 = hashlib.sha256(content).hexdigest()
-        if sha256 != EXTRACTOR_SHA256:
-            raise UserError(
-                f"{EXTRACTOR} has the SHA-256 {sha256} instead of {EXTRACTOR_SHA256}, so its "
-                "scores would not be comparable; restore the file."
-            )
-        self._session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-        self.test_accuracy = float(
-            self._session.get_modelmeta().custom_metadata_map["test_accuracy"]
-        )
-        self.dimension = int(self._session.get_outputs()[0].shape[1])
-
-    def __call__(self, images: NDArray[np.uint8]) -> quality.Features:
-        """(N, 28, 28) uint8 -> features (N, 128), class probabilities (N, 10), pixels (N, 784)."""
-        parts = [
-            self._session.run(["features", "probabilities"], {"images": images[i : i + BATCH]})
-            for i in range(0, len(images), BATCH)
-        ]
-        features, probabilities = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return quality.Features(features, probabilities, pixels(images))
-
-
-def pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(N, H, W) uint8 -> (N, H * W) float32 in [0, 1]."""
-    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
-
-
-class Judge:
-    """The extractor, the real digits, and what is measured with them."""
-
-    def __init__(self, data_dir: str) -> None:
-        self.extractor = Extractor()
-        self._train = datasets.mnist_images(data_dir, "train")[..., 0]
-        self._real = self.extractor(datasets.mnist_images(data_dir, "t10k")[..., 0])
-        self._training = pixels(self._train[:TRAIN_IMAGES])
-
-    def measures(self, images: NDArray[np.uint8]) -> dict[str, float]:
-        """(N, 28, 28) uint8 -> every measure against the test digits."""
-        return quality.measures(self.extractor(images), self._real, self._training)
-
-    def frechet_distance(self, images: NDArray[np.uint8]) -> float:
-        """(N, 28, 28) uint8 -> the one measure, which is quick, against the test digits."""
-        return quality.frechet_distance(self.extractor(images).features, self._real.features)
-
-    @functools.cache  # noqa: B019 (one Judge a process)
-    def floor(self, count: int) -> dict[str, float]:
-        """The same of so many held-out digits: what a perfect generator would reach."""
-        return self.measures(self._train[TRAIN_IMAGES : TRAIN_IMAGES + count])
 
 
 # ------------------------------------------------------------------ what is scored
@@ -186,20 +106,27 @@ def _facts(file: Path, saved: checkpoint.Checkpoint) -> dict[str, Any]:
         "recipe": saved.config.recipe,
         "seed": saved.config.seed,
         "step": saved.step,
-        "checkpoint": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "checkpoint": _sha256(file),
     }
 
 
-def frozen(subject: Subject, folder: Path) -> Subject:
-    """The same with a copy of its checkpoint in the folder: a run that trains saves a newer one
-    while it is scored."""
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(checkpoint.read_regular(file)).hexdigest()
+
+
+@contextlib.contextmanager
+def snapshot(subject: Subject) -> Iterator[Subject]:
+    """The same with a copy of its checkpoint, for the time of a `with` block: a run that trains
+    saves a newer one while it is scored."""
     if subject.engine is None:
-        return subject
-    try:
-        file = Path(shutil.copyfile(subject.file, folder / checkpoint.FILE_NAME))
-    except OSError as error:
-        raise UserError(f"{subject.file} cannot be copied ({error.strerror}).") from None
-    return dataclasses.replace(subject, file=file, facts=_facts(file, checkpoint.load(file)))
+        yield subject
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            file = Path(shutil.copyfile(subject.file, Path(folder) / checkpoint.FILE_NAME))
+        except OSError as error:
+            raise UserError(f"{subject.file} cannot be copied ({error.strerror}).") from None
+        yield dataclasses.replace(subject, file=file, facts=_facts(file, checkpoint.load(file)))
 
 
 def _engine(wanted: str, trained_by: str) -> Engine:
@@ -246,27 +173,29 @@ def read_images(path: Path, count: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(array[:count])
 
 
-def evaluate(subject: Subject, judge: Judge, count: int, seed: int) -> dict[str, Any]:
+# ------------------------------------------------------------------ scores
+
+
+def evaluate(subject: Subject, scorer: Scorer, count: int, seed: int) -> dict[str, Any]:
     """Score one thing; its record, also written to the run's quality.json."""
-    with tempfile.TemporaryDirectory() as folder:
-        subject = frozen(subject, Path(folder))
-        images = images_of(subject, count, seed)
-    if len(images) <= judge.extractor.dimension:
+    with snapshot(subject) as scored:
+        images = images_of(scored, count, seed)
+    if len(images) <= scorer.extractor.dimension:
         raise UserError(
             f"{subject.name} holds {len(images)} images; a covariance of "
-            f"{judge.extractor.dimension} features needs more than that many, and 10000 are usual."
+            f"{scorer.extractor.dimension} features needs more than that many, and 10000 are usual."
         )
     samples: dict[str, Any] = {"count": len(images)}
     if subject.engine is not None:
         samples |= {"seed": seed, "engine": subject.engine.name}
     record = {
         "format": FORMAT,
-        **(subject.facts or {}),
+        **(scored.facts or {}),
         "samples": samples,
         "reference": {"name": "MNIST test digits", "count": COUNT},
-        "extractor": {"sha256": EXTRACTOR_SHA256, "test_accuracy": judge.extractor.test_accuracy},
-        "measures": judge.measures(images),
-        "floor": judge.floor(len(images)),
+        "extractor": {"sha256": EXTRACTOR_SHA256, "test_accuracy": scorer.extractor.test_accuracy},
+        "measures": scorer.measures(images),
+        "floor": scorer.floor(len(images)),
         "versions": {
             "numpy": np.__version__,
             "onnxruntime": importlib.metadata.version("onnxruntime"),
@@ -279,36 +208,38 @@ def evaluate(subject: Subject, judge: Judge, count: int, seed: int) -> dict[str,
     return record
 
 
-def whole(measures: Any) -> bool:
-    """Are these the numbers of MEASURES, and of the kernel distance the spread?"""
-    names = (*MEASURES, "kernel_distance_spread")
-    return isinstance(measures, dict) and all(limits.is_number(measures.get(n)) for n in names)
+def scores(run: Path, engine: Engine, scorer: Scorer) -> dict[str, Any]:
+    """A run's record: its quality.json, if that has the scores of this state drawn by this engine;
+    else it is scored now."""
+    record = stored(run)
+    samples = {"count": COUNT, "seed": SAMPLE_SEED, "engine": engine.name}
+    if record and record.get("format") == FORMAT and record["samples"] == samples:
+        return record
+    print(f"scoring {run} ...", flush=True)
+    return evaluate(subject(str(run), engine.name), scorer, COUNT, SAMPLE_SEED)
 
 
-# ------------------------------------------------------------------ what is printed
+def stored(run: Path) -> dict[str, Any] | None:
+    """A run's quality.json, if it is whole, of the run's very checkpoint and of this extractor."""
+    record = runs.read_json(run / FILE_NAME)
+    try:
+        numbers = (record["samples"]["count"], record["extractor"]["test_accuracy"])
+        if (
+            record["extractor"]["sha256"] == EXTRACTOR_SHA256
+            and is_complete(record["measures"])
+            and is_complete(record["floor"])
+            and all(map(limits.is_number, numbers))
+            and record["checkpoint"] == _sha256(run / checkpoint.FILE_NAME)
+        ):
+            return record
+    except (OSError, KeyError, TypeError):
+        pass
+    return None
 
 
-def table(rows: Sequence[tuple[str, dict[str, float], dict[str, float] | None]]) -> str:
-    """Rows of (name, values, spreads or None) as Markdown, one column a measure."""
-    lines = [
-        "| | " + " | ".join(title for title, _ in MEASURES.values()) + " |",
-        "|---" * (len(MEASURES) + 1) + "|",
-    ]
-    for name, values, spreads in rows:
-        lines.append(f"| {name} | " + " | ".join(cells(values, spreads)) + " |")
-    return "\n".join(lines)
-
-
-def cells(values: dict[str, float], spreads: dict[str, float] | None) -> list[str]:
-    """Each measure as text. A single run has one spread of its own, of the kernel distance."""
-    spreads = spreads or {"kernel_distance": values["kernel_distance_spread"]}
-    return [
-        f"{values[key]:.{digits}f}" + (f" ± {spreads[key]:.{digits}f}" if key in spreads else "")
-        for key, (_, digits) in MEASURES.items()
-    ]
-
-
-def band(values: list[dict[str, float]]) -> tuple[dict[str, float], dict[str, float] | None]:
+def mean_and_spread(
+    values: Sequence[dict[str, float]],
+) -> tuple[dict[str, float], dict[str, float] | None]:
     """Mean and standard deviation (n - 1) of each measure over runs; None for a single run."""
     stacked = {key: np.array([v[key] for v in values]) for key in values[0]}
     means = {key: float(column.mean()) for key, column in stacked.items()}
@@ -318,14 +249,32 @@ def band(values: list[dict[str, float]]) -> tuple[dict[str, float], dict[str, fl
 
 
 def bands(
-    runs: Iterable[tuple[tuple[str, str], dict[str, float]]],
+    scored: Iterable[tuple[tuple[str, str], dict[str, float]]],
 ) -> list[tuple[tuple[str, str], int, dict[str, float], dict[str, float] | None]]:
-    """((engine, recipe), measures) of runs -> (that key, count, mean, spread) where there are more
+    """((engine, recipe), measures) of runs -> (that pair, count, mean, spread) where there are more
     than one of it."""
     groups: dict[tuple[str, str], list[dict[str, float]]] = {}
-    for key, measures in runs:
+    for key, measures in scored:
         groups.setdefault(key, []).append(measures)
-    return [(key, len(v), *band(v)) for key, v in groups.items() if len(v) > 1]
+    return [(key, len(v), *mean_and_spread(v)) for key, v in groups.items() if len(v) > 1]
+
+
+# ------------------------------------------------------------------ what is printed
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [f"| {' | '.join(row)} |" for row in (heads, *rows)]
+    return "\n".join([lines[0], "|---" * len(heads) + "|", *lines[1:]])
+
+
+def cells(values: dict[str, float], spreads: dict[str, float] | None) -> list[str]:
+    """Each measure as text. A single run has one spread of its own, of the kernel distance."""
+    spreads = spreads or {"kernel_distance": values["kernel_distance_spread"]}
+    return [
+        f"{values[key]:.{digits}f}" + (f" ± {spreads[key]:.{digits}f}" if key in spreads else "")
+        for key, (_, digits) in MEASURES.items()
+    ]
 
 
 def main() -> None:
@@ -340,23 +289,21 @@ def main() -> None:
         if not arguments.runs:
             raise UserError("The name of a run or file is missing; see --help.")
         subjects = [subject(name, arguments.engine) for name in arguments.runs]
-        judge = Judge(arguments.data_dir)
-        records = [evaluate(s, judge, arguments.count, arguments.seed) for s in subjects]
-    floor = "real digits, held out"
-    rows: list[tuple[str, dict[str, float], dict[str, float] | None]]
-    rows = [(floor, records[0]["floor"], None)]
-    runs = []
+        scorer = Scorer(arguments.data_dir)
+        records = [evaluate(s, scorer, arguments.count, arguments.seed) for s in subjects]
+    rows = [["real digits, held out", *cells(records[0]["floor"], None)]]
+    scored = []
     for each, record in zip(subjects, records, strict=True):
-        rows.append((each.name, record["measures"], None))
+        rows.append([each.name, *cells(record["measures"], None)])
         if each.facts is not None:
-            runs.append(((record["backend"], record["recipe"]), record["measures"]))
-    for (backend, recipe), count, mean, spread in bands(runs):
-        rows.append((f"{backend}, {recipe}: mean of {count}", mean, spread))
-    print(table(rows))
+            scored.append(((record["backend"], record["recipe"]), record["measures"]))
+    for (backend, recipe), count, mean, spread in bands(scored):
+        rows.append([f"{backend}, {recipe}: mean of {count}", *cells(mean, spread)])
+    print(table(["", *(title for title, _ in MEASURES.values())], rows))
     for each in subjects:
         if each.out is not None:
             print(f"{each.name} -> {each.out}")
-    accuracy = 100 * judge.extractor.test_accuracy
+    accuracy = 100 * scorer.extractor.test_accuracy
     print(
         f"{records[0]['samples']['count']} images against {COUNT} test digits, extractor "
         f"{EXTRACTOR_SHA256[:12]} ({accuracy:.2f}% accurate), {time.perf_counter() - began:.0f} s"

@@ -230,4 +230,4 @@ def main() -> None:
         write_atomically(Path(arguments.out), content)
     sha256 = hashlib.sha256(content).hexdigest()
     print(f"{arguments.out}: {len(content):,} bytes, sha256 {sha256}")
-    print("Put it into EXTRACTOR_SHA256 of compare/quality/evaluate.py; all scores change with it.")
+    print("Put it into EXTRACTOR_SHA256 of compare/quality/scorer.py; all scores change with it.")

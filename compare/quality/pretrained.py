@@ -16,12 +16,13 @@ import tyro
 
 from common import checkpoint, commandline, config
 from common.checkpoint import Checkpoint
-from common.config import UserError
+from common.limits import UserError
 from common.sampling import PRETRAINED
+from compare import runs
 from compare.engines import ROOT
 from compare.quality import evaluate
-from compare.quality.evaluate import COUNT, MEASURES, SAMPLE_SEED, Judge
-from compare.report import records
+from compare.quality.evaluate import SAMPLE_SEED
+from compare.quality.scorer import COUNT, MEASURES, Scorer
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,10 @@ class PretrainedArguments:
 def card(saved: Checkpoint, file: Path, environment: dict[str, Any], score: dict[str, Any]) -> str:
     """The model card, as Markdown."""
     settings, measures, floor = saved.config, score["measures"], score["floor"]
-    rows = "\n".join(
-        f"| {title} | {value} | {real} |"
-        for (title, _), value, real in zip(
-            MEASURES.values(),
-            evaluate.cells(measures, None),
-            evaluate.cells(floor, None),
-            strict=True,
-        )
-    )
+    heads = ["", "this file", "real digits, held out"]
+    titles = [title for title, _ in MEASURES.values()]
+    columns = (evaluate.cells(values, None) for values in (measures, floor))
+    table = evaluate.table(heads, zip(titles, *columns, strict=True))
     unclear, of_real = 1 - measures["confident"], 1 - floor["confident"]
     versions = ", ".join(f"{name} {version}" for name, version in saved.versions.items())
     command = " ".join(map(str, environment["command"]))
@@ -69,9 +65,7 @@ backend's `sample` and `convert` read it, and `common.checkpoint.load` in Python
 
 Scores of this file, {COUNT} samples (seed {SAMPLE_SEED}) against the {COUNT} test digits:
 
-| | this file | real digits, held out |
-|---|---|---|
-{rows}
+{table}
 
 It knows MNIST's digits and nothing else. {unclear:.0%} of its samples are no clear digit to the
 extractor, of real digits {of_real:.0%}. The data are those of LeCun, Cortes and Burges; the
@@ -93,13 +87,13 @@ def main() -> None:
         record = source.parent / "environment.json"
         if saved.step < config.total_steps(saved.config) or not record.exists():
             raise UserError(f"{arguments.run} is no finished run; finish it with --resume first.")
-        environment = records.read_json(record)
+        environment = runs.read_json(record)
         command, threads = environment.get("command"), environment.get("threads")
         if not isinstance(threads, int) or not isinstance(command, list):
             raise UserError(f"{record} is not what training writes; train the run again.")
         checkpoint.save_weights(out, saved)
-        judge = Judge(arguments.data_dir)
-        score = evaluate.evaluate(evaluate.subject(str(out), "auto"), judge, COUNT, SAMPLE_SEED)
+        scorer = Scorer(arguments.data_dir)
+        score = evaluate.evaluate(evaluate.subject(str(out), "auto"), scorer, COUNT, SAMPLE_SEED)
         text = card(saved, out, environment, score)
         checkpoint.write_atomically(out.with_name("README.md"), text.encode())
     print(f"{out}: Fréchet distance {score['measures']['frechet_distance']:.3f}")

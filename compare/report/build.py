@@ -12,7 +12,8 @@ shown with the reason. The page is compare/report/page/, its data one JSON objec
     rungs        the parity ladder's worst findings
     quality      floor, bands over seeds
     bench        the rows of `make bench`
-    shown        the noise behind the sample grids, by seed
+    grid         how many images a sample grid has, in how many columns, with what gap
+    noise        what those images are drawn from, by seed and size
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import base64
 import datetime
 import hashlib
 import json
+import math
 import os
 import sys
 from dataclasses import dataclass
@@ -31,12 +33,13 @@ import tyro
 
 from common import batches, checkpoint, commandline, datasets
 from common.checkpoint import CheckpointError, write_atomically
-from common.config import UserError
 from common.environment import git_commit
+from common.limits import UserError
 from common.run import SHOWN_IMAGES
 from compare.engines import ROOT
 from compare.parity.ladder import TITLES, worst_of_rungs
 from compare.quality import evaluate
+from compare.quality.scorer import EXTRACTOR_SHA256, MEASURES
 from compare.report import certificate, forward, records
 from compare.report.records import Record
 
@@ -84,7 +87,8 @@ def write(
         "rungs": rungs(ladder),
         "quality": quality(runs),
         "bench": rates,
-        "shown": _noise(runs),
+        "grid": {"images": SHOWN_IMAGES, "columns": math.ceil(math.sqrt(SHOWN_IMAGES)), "gap": 2},
+        "noise": _noise(runs),
     }
     try:  # from here on only the disk can refuse
         (out / WEIGHTS).mkdir(parents=True, exist_ok=True)
@@ -112,11 +116,12 @@ def read_all(names: list[str]) -> list[Record]:
 
 
 def _with_weights(record: Record, index: int, out: Path) -> dict[str, Any]:
-    """A run for the page; its generator, if it has a usable one, goes to a file of its own."""
+    """A run for the page; its generator, if the page can compute it, goes to a file of its own."""
     shown = records.to_page(record) | {"weights": None, "averaged": False}
-    known = record.settings is not None and record.settings.architecture == forward.ARCHITECTURE
-    if record.checkpoint is None or not known:
+    if record.settings is None or record.checkpoint is None:
         return shown
+    if not forward.knows(record.settings):
+        return shown | {"unknown": record.settings.architecture}
     try:
         arrays = checkpoint.load(record.checkpoint).arrays
     except CheckpointError as error:
@@ -129,14 +134,12 @@ def _with_weights(record: Record, index: int, out: Path) -> dict[str, Any]:
 
 
 def _noise(runs: list[Record]) -> dict[str, str]:
-    """Seed -> the noise behind its runs' grids, (16, Z) float32 in base64."""
-    found = {}
-    for record in runs:
-        settings = record.settings
-        if settings is not None:
-            noise = batches.shown_noise(settings.seed, SHOWN_IMAGES, settings.noise_size)
-            found[str(settings.seed)] = records.floats(noise)
-    return found
+    """`seed/size` -> the noise behind those runs' grids, (16, size) float32 in base64."""
+    kinds = {(r.settings.seed, r.settings.noise_size) for r in runs if r.settings is not None}
+    return {
+        f"{seed}/{size}": records.floats(batches.shown_noise(seed, SHOWN_IMAGES, size))
+        for seed, size in kinds
+    }
 
 
 def stored(name: str, given: str | None) -> dict[str, Any] | None:
@@ -217,11 +220,11 @@ def quality(runs: list[Record]) -> dict[str, Any]:
     ]
     first = scored[0].quality if scored else None
     return {
-        "measures": {name: digits for name, (_, digits) in evaluate.MEASURES.items()},
+        "measures": {name: digits for name, (_, digits) in MEASURES.items()},
         "floor": first["floor"] if first else None,
         "count": first["samples"]["count"] if first else None,
         "accuracy": first["extractor"]["test_accuracy"] if first else None,
-        "extractor": evaluate.EXTRACTOR_SHA256[:12],
+        "extractor": EXTRACTOR_SHA256[:12],
         "bands": bands,
     }
 

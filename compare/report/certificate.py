@@ -11,7 +11,8 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import architecture, batches, config, datasets, images
-from common.config import Config, UserError
+from common.checkpoint import NETWORKS
+from common.config import Config
 from common.initializers import initial_parameters
+from common.limits import UserError
 from common.run import SHOWN_IMAGES
 from compare.parity.ladder import FLOAT32_BOUNDS, part
 from compare.report import forward
 from compare.report.records import Record
+from compare.runs import read_header
 
 PARTED = 0.01  # relative difference of two losses from which on runs are said to have parted
 
@@ -51,12 +55,12 @@ def fact(name: str, holds: bool | None, **figures: Any) -> Fact:
     return {"name": name, "holds": holds, "figures": figures}
 
 
-def experiments(runs: Iterable[Record]) -> list[list[Record]]:
-    """Runs of the same config, together."""
-    groups: dict[str, list[Record]] = {}
+def by_experiment(runs: Iterable[Record]) -> list[tuple[Config, list[Record]]]:
+    """Runs of the same experiment, together, with its Config."""
+    groups: dict[str | None, list[Record]] = {}
     for run in runs:
-        groups.setdefault(str(run.hash), []).append(run)
-    return list(groups.values())
+        groups.setdefault(run.experiment, []).append(run)
+    return [(its[0].settings, its) for its in groups.values() if its[0].settings is not None]
 
 
 def one_config(runs: list[Record]) -> Fact:
@@ -66,57 +70,44 @@ def one_config(runs: list[Record]) -> Fact:
     names = {name for value in values for name in value if name != "seed"}
     found = {name: sorted({str(v.get(name)) for v in values}) for name in sorted(names)}
     differing = [f"{name}: {', '.join(v)}" for name, v in found.items() if len(v) > 1]
-    hashes = sorted({str(run.hash)[:12] for run in runs})
     return fact(
         "config",
         not differing,
-        hashes=", ".join(hashes),
+        hashes=", ".join(sorted({str(run.experiment)[:12] for run in runs})),
         seeds=", ".join(map(str, sorted({v["seed"] for v in values}))),
         differing="; ".join(differing),
     )
 
 
 def parameter_counts(runs: list[Record]) -> Fact:
-    """Do the checkpoints hold the arrays of the table, all of them and no others?"""
-    counts = set()
-    for run in runs:
-        if run.settings is None or run.checkpoint is None:
-            continue
-        shapes = _shapes(run.checkpoint)
-        counts.add((_count(shapes, "discriminator/"), _count(shapes, "generator/")))
-    settings = runs[0].settings
-    assert settings is not None
-    table = architecture.get(settings.architecture, settings.noise_size).parameters()
-    wanted = _count(table, "discriminator/"), _count(table, "generator/")
+    """Do the checkpoints hold as many trainable values as the layer tables say?"""
+    pairs = {
+        (_counts(read_header(run.checkpoint)[1]), _counts(run.table.parameters()))
+        for run in runs
+        if run.table is not None and run.checkpoint is not None
+    }
     return fact(
         "counts",
-        counts == {wanted} if counts else None,
-        discriminator=wanted[0],
-        generator=wanted[1],
-        found="; ".join(f"{d} + {g}" for d, g in sorted(counts)),
+        all(found == wanted for found, wanted in pairs) if pairs else None,
+        found=_sums(found for found, _ in pairs),
+        wanted=_sums(wanted for _, wanted in pairs),
     )
 
 
-def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """Array name -> shape, from a checkpoint's header alone; nothing of a file that is none."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        if not file.is_file():
-            return {}
-        with safe_open(file, framework="numpy") as opened:
-            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError):
-        return {}
-
-
-def _count(shapes: dict[str, tuple[int, ...]], prefix: str) -> int:
-    """Trainable values below a prefix."""
-    return sum(
-        int(np.prod(shape))
-        for name, shape in shapes.items()
-        if name.startswith(prefix) and name.rsplit("/", 1)[1] not in architecture.STATISTICS
+def _counts(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """Trainable values of the discriminator and of the generator."""
+    return tuple(
+        sum(
+            math.prod(shape)
+            for name, shape in shapes.items()
+            if name.startswith(network) and name.rsplit("/", 1)[1] not in architecture.STATISTICS
+        )
+        for network in NETWORKS
     )
+
+
+def _sums(counts: Iterable[tuple[int, ...]]) -> str:
+    return "; ".join(" + ".join(f"{count:,}" for count in each) for each in sorted(set(counts)))
 
 
 def initial_weights(runs: list[Record]) -> Fact:
@@ -125,19 +116,16 @@ def initial_weights(runs: list[Record]) -> Fact:
     Weights and noise are computed from the seed, the pictures by compare/report/forward.py.
     """
     largest, checked, hashes = 0, 0, set()
-    for group in experiments(runs):
-        settings = group[0].settings
-        assert settings is not None
+    for settings, group in by_experiment(runs):
         weights = _initial(settings)
         hashes.add(_hash(weights.values()))
-        wanted = None
-        for run in group:
-            if 0 not in run.grids or settings.architecture != forward.ARCHITECTURE:
-                continue
-            if wanted is None:
-                noise = batches.shown_noise(settings.seed, SHOWN_IMAGES, settings.noise_size)
-                drawn = forward.generate(part(weights, "generator/"), noise)
-                wanted = images.grid(images.to_uint8(drawn)).astype(int)
+        pictured = [run for run in group if 0 in run.grids]
+        if not pictured or not forward.knows(settings):
+            continue
+        noise = batches.shown_noise(settings.seed, SHOWN_IMAGES, settings.noise_size)
+        drawn = forward.generate(part(weights, "generator/"), noise)
+        wanted = images.grid(images.to_uint8(drawn)).astype(int)
+        for run in pictured:
             same = run.grids[0].shape == wanted.shape
             largest = max(largest, int(np.abs(run.grids[0] - wanted).max()) if same else 255)
             checked += 1
@@ -149,22 +137,21 @@ def initial_weights(runs: list[Record]) -> Fact:
         largest=largest,
         checked=checked,
         runs=len(runs),
+        unknown=_unknown(runs),
     )
 
 
 def first_batch(runs: list[Record], data_dir: str) -> Fact:
     """Are D's answers and its loss at step 0 those of these weights, this batch and this noise?"""
     worst, checked, order = 0.0, 0, set()
-    for group in experiments(runs):
-        settings = group[0].settings
-        assert settings is not None
+    for settings, group in by_experiment(runs):
         order.add(
             _hash([batches.order(settings.seed, 0, settings.train_images)])
             + " / "
             + _hash([batches.noise(settings.seed, 0, settings.batch_size, settings.noise_size)])
         )
-        recorded = [run for run in group if len(run.steps) and run.steps[0] == 0]
-        if not recorded or settings.architecture != forward.ARCHITECTURE:
+        recorded = [run for run in group if run.is_whole]
+        if not recorded or not forward.knows(settings):
             continue
         wanted = _first_metrics(settings, data_dir)
         if wanted is None:
@@ -182,6 +169,7 @@ def first_batch(runs: list[Record], data_dir: str) -> Fact:
         bound=bound,
         checked=checked,
         runs=len(runs),
+        unknown=_unknown(runs),
     )
 
 
@@ -198,8 +186,8 @@ def _first_metrics(settings: Config, data_dir: str) -> dict[str, float] | None:
     weights = _initial(settings)
     real = images.preprocess_img(digits[which]).astype(np.float64)
     fake = forward.generate(part(weights, "generator/"), noise, training=True)
-    judged = part(weights, "discriminator/")
-    on_real, on_fake = forward.judge(judged, real), forward.judge(judged, fake)
+    discriminator = part(weights, "discriminator/")
+    on_real, on_fake = (forward.logits(discriminator, x) for x in (real, fake))
     loss = np.logaddexp(0, -on_real).mean() + np.logaddexp(0, on_fake).mean()
     return {
         "d_loss": float(loss),  # a recipe's gradient penalty is not in it
@@ -211,6 +199,12 @@ def _first_metrics(settings: Config, data_dir: str) -> dict[str, float] | None:
 def _mean_answer(logits: NDArray[np.float64]) -> float:
     """Mean sigmoid."""
     return float((1 / (1 + np.exp(-logits))).mean())
+
+
+def _unknown(runs: list[Record]) -> str:
+    """The architectures that cannot be computed here."""
+    settings = [run.settings for run in runs if run.settings is not None]
+    return ", ".join(sorted({s.architecture for s in settings if not forward.knows(s)}))
 
 
 def _initial(settings: Config) -> dict[str, NDArray[np.float32]]:
@@ -285,19 +279,16 @@ def relative(a: Record, b: Record, name: str) -> NDArray[np.float64]:
 
 def _pairs(runs: list[Record]) -> Iterable[tuple[Record, Record]]:
     """Every two runs of one experiment that have recorded losses from step 0 on."""
-    for group in experiments(runs):
-        recorded = [run for run in group if len(run.steps) and run.steps[0] == 0]
-        yield from itertools.combinations(recorded, 2)
+    for _, group in by_experiment(runs):
+        yield from itertools.combinations([run for run in group if run.is_whole], 2)
 
 
 def divergence(runs: list[Record]) -> list[dict[str, Any]]:
     """How each run's losses leave those of the first run of its experiment, step by step."""
     found = []
-    for group in experiments(runs):
-        recorded = [run for run in group if len(run.steps) and run.steps[0] == 0]
-        for run in recorded[1:]:
-            values = np.maximum(
-                relative(run, recorded[0], "d_loss"), relative(run, recorded[0], "g_loss")
-            )
-            found.append({"run": run.path, "reference": recorded[0].path, "values": values})
+    for _, group in by_experiment(runs):
+        first, *others = [run for run in group if run.is_whole] or [group[0]]
+        for run in others:
+            values = np.maximum(relative(run, first, "d_loss"), relative(run, first, "g_loss"))
+            found.append({"run": run.path, "reference": first.path, "values": values})
     return found

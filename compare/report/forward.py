@@ -14,16 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.checkpoint import AVERAGE
+from common import checkpoint
+from common.config import Config
+from compare.parity.ladder import part
 
 Arrays = Mapping[str, NDArray[Any]]
 Floats = NDArray[np.float64]
 
 EPSILON = 1e-5  # of batch norm
 SLOPE = 0.01  # of D's LeakyReLU
-ARCHITECTURE = "mnist28"
 SIDE, CHANNELS = 7, 128  # what the generator's second dense layer is reshaped to
 HALF_FROM = 1_000_000  # values of an array from which on float16 is worth its rounding
+
+
+def knows(settings: Config) -> bool:
+    """Are these networks the ones of this file?"""
+    return settings.architecture == "mnist28"
 
 
 def sampler(arrays: Arrays) -> dict[str, NDArray[Any]]:
@@ -31,10 +37,7 @@ def sampler(arrays: Arrays) -> dict[str, NDArray[Any]]:
 
     arrays: of a checkpoint.
     """
-    prefix = "generator/"
-    if any(name.startswith(AVERAGE) for name in arrays):
-        prefix = AVERAGE + prefix
-    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+    return part(checkpoint.averaged(dict(arrays)), "generator/")
 
 
 def generate(weights: Arrays, noise: NDArray[Any], training: bool = False) -> Floats:
@@ -68,7 +71,7 @@ def deconv(x: Floats, kernel: NDArray[Any]) -> Floats:
     return out[:, 1:-1, 1:-1]
 
 
-def judge(weights: Arrays, images: Floats) -> Floats:
+def logits(weights: Arrays, images: Floats) -> Floats:
     """Images (N, 28, 28, 1) in [-1, 1] -> logits (N,). weights: `conv1/kernel` ..."""
     w = {name: array.astype(np.float64) for name, array in weights.items()}
     x = images

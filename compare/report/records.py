@@ -1,8 +1,4 @@
-"""What a run directory tells, read for the report; of any machine, finished or not.
-
-Beside the runs, `logs/<run>.log` holds what a training started by `make compare` said, and
-`logs/<run>.json` why it ended before its last step.
-"""
+"""What a run directory tells, read for the report; of any machine, finished or not."""
 
 from __future__ import annotations
 
@@ -19,47 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from common import checkpoint, config, images, limits
-from common.checkpoint import write_json
-from common.config import Config, UserError
-from common.outputs import METRICS, read_metrics
+from common import architecture, checkpoint, config, images, limits
+from common.architecture import Architecture
+from common.config import Config
+from common.limits import UserError
+from common.outputs import METRICS, read_metrics, sample_files
 from compare.engines import ENGINES
-from compare.quality import evaluate
+from compare.quality import evaluate, progress
+from compare.runs import Outcome, log_file, read_json, tail
 
-LOGS = "logs"
-TAIL = 12  # lines of a log that are shown
-PROGRESS = "progress.json"  # scores of a run's earlier states, see compare/report/progress.py
 POINTS = 6000  # metrics of longer runs are thinned to about as many steps
-
-# Why there is no finished run.
-KINDS = ("missing", "refused", "crashed", "killed", "diverged", "unfinished")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a training ended that did not reach its last step."""
-
-    kind: str  # one of KINDS
-    status: int | None = None  # the process's exit status; negative: the signal that killed it
-    tail: str = ""  # the last lines of what it said
-
-    @staticmethod
-    def path(run: Path) -> Path:
-        """Where it is kept: beside the runs, since training empties a run directory."""
-        return run.parent / LOGS / f"{run.name}.json"
-
-    def write(self, run: Path) -> None:
-        """Keep it for a later report."""
-        write_json(self.path(run), dataclasses.asdict(self))
-
-    @staticmethod
-    def read(run: Path) -> Outcome | None:
-        """What was kept, if anything was."""
-        record = read_json(Outcome.path(run))
-        kind, status, tail = (record.get(name) for name in ("kind", "status", "tail"))
-        if kind in KINDS and isinstance(tail, str) and isinstance(status, int | None):
-            return Outcome(kind, status, tail)
-        return None
 
 
 @dataclass(frozen=True)
@@ -92,8 +57,20 @@ class Record:
         return file if file.exists() else None
 
     @property
-    def hash(self) -> str | None:
-        """Of what determines the numbers: equal hash, equal experiment."""
+    def table(self) -> Architecture | None:
+        """The layers of its networks."""
+        if self.settings is None:
+            return None
+        return architecture.get(self.settings.architecture, self.settings.noise_size)
+
+    @property
+    def is_whole(self) -> bool:
+        """Has it recorded its losses from step 0 on?"""
+        return len(self.steps) > 0 and self.steps[0] == 0
+
+    @property
+    def experiment(self) -> str | None:
+        """The SHA-256 of what determines the numbers; equal in runs of one experiment."""
         if self.settings is None:
             return None
         return hashlib.sha256(config.experiment_key(self.settings).encode()).hexdigest()
@@ -136,40 +113,12 @@ def read(path: Path) -> Record:
         steps=steps,
         metrics=metrics,
         grids=_grids(path),
-        quality=_quality(path),
-        progress=progress_of(path),
+        quality=evaluate.stored(path),
+        progress=progress.read(path),
     )
 
 
-def missing(path: Path, engine: str, outcome: Outcome) -> Record:
-    """A run that could not be started."""
-    return Record(path, engine, outcome=outcome)
-
-
-def log_file(run: Path) -> Path:
-    """What the training of a run said, if `make compare` started it."""
-    return run.parent / LOGS / f"{run.name}.log"
-
-
-def tail(path: Path) -> str:
-    """The last lines of a log; nothing if there is none."""
-    try:
-        lines = checkpoint.read_regular(path).decode(errors="replace").strip().splitlines()
-    except OSError:
-        return ""
-    return "\n".join(line[:500] for line in lines[-TAIL:])
-
-
 # ------------------------------------------------------------------ parts of it
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; an empty one where there is none."""
-    try:
-        value = checkpoint.read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _number(values: dict[str, Any], name: str, kind: type) -> Any:
@@ -212,42 +161,10 @@ def _metrics(path: Path) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float6
 def _grids(path: Path) -> dict[int, NDArray[np.uint8]]:
     """Updates before it -> sample grid, one pixel a pixel."""
     found = {}
-    for file in sorted((path / "samples").glob("step-*.png")):
+    for step, file in sample_files(path).items():
         with contextlib.suppress(ValueError, OSError, SyntaxError):  # Pillow's of broken files
-            step = int(file.stem.removeprefix("step-"))
             found[step] = images.read_grid(file)
     return found
-
-
-def _quality(path: Path) -> dict[str, Any] | None:
-    """The run's scores, if they are of this very checkpoint and of the extractor here."""
-    record = read_json(path / evaluate.FILE_NAME)
-    file = path / checkpoint.FILE_NAME
-    try:
-        if record["extractor"]["sha256"] != evaluate.EXTRACTOR_SHA256 or not file.exists():
-            return None
-        content = checkpoint.read_regular(file)
-        same = record["checkpoint"] == hashlib.sha256(content).hexdigest()
-        numbers = (record["samples"]["count"], record["extractor"]["test_accuracy"])
-        whole = evaluate.whole(record["measures"]) and evaluate.whole(record["floor"])
-        return record if same and whole and all(map(limits.is_number, numbers)) else None
-    except (OSError, KeyError, TypeError):
-        return None
-
-
-def progress_of(path: Path) -> list[dict[str, Any]]:
-    """The scores of a run's earlier states, if they are by the extractor here."""
-    record = read_json(path / PROGRESS)
-    if record.get("extractor") != evaluate.EXTRACTOR_SHA256:
-        return []
-    states = record.get("states")
-    return [
-        row
-        for row in (states if isinstance(states, list) else [])
-        if isinstance(row, dict)
-        and type(row.get("step")) is int
-        and all(limits.is_number(row.get(name)) for name in ("seconds", "frechet_distance"))
-    ]
 
 
 # ------------------------------------------------------------------ for the page
@@ -260,20 +177,17 @@ def to_page(record: Record) -> dict[str, Any]:
         "name": record.name,
         "engine": record.engine,
         "outcome": dataclasses.asdict(record.outcome) if record.outcome else None,
-        "seed": settings.seed if settings else None,
-        "recipe": settings.recipe if settings else None,
-        "precision": settings.precision if settings else None,
-        "batch": settings.batch_size if settings else None,
+        **{
+            name: getattr(settings, name, None)
+            for name in ("seed", "recipe", "precision", "noise_size")
+        },
         "total": config.total_steps(settings) if settings else None,
+        "image": record.table.image_shape if record.table else None,
         "step": record.step,
         "seconds": record.seconds,
         "rate": record.rate,
         "verdict": record.verdict,
-        "hash": record.hash,
-        "machine": {
-            name: environment.get(name)
-            for name in ("processor", "device", "threads", "system", "python", "git_commit")
-        },
+        "machine": {name: environment.get(name) for name in ("processor", "device", "threads")},
         "versions": environment.get("versions") or {},
         "samples": {str(step): png_uri(grid) for step, grid in record.grids.items()},
         "metrics": _packed_metrics(record),

@@ -23,7 +23,7 @@ import pytest
 from common import architecture, checkpoint, config, datasets, images
 from common.config import Config, UserError
 from common.outputs import read_metrics
-from compare import training
+from compare import runs
 from compare.quality import evaluate
 from compare.report import build as report
 from compare.report import records
@@ -261,7 +261,7 @@ def test_a_clock_that_cannot_be_is_not_gone_on_with(seconds: str, tmp_path: Path
 def test_a_broken_config_is_a_sentence(content: str, tmp_path: Path) -> None:
     run = good_run(tmp_path / "run")
     (run / "config.json").write_text(content)
-    for read in (records.read, lambda path: training.check_settings(path, SETTINGS)):
+    for read in (records.read, lambda path: runs.check_settings(path, SETTINGS)):
         with pytest.raises(UserError, match=r"run/config\.json"):
             read(run)
 

@@ -18,7 +18,8 @@ import scipy.stats
 
 from common import datasets
 from common.config import UserError
-from compare.quality import bands, evaluate
+from compare import runs
+from compare.quality import bands, evaluate, scorer
 from compare.quality import measures as quality
 
 COUNT = 1500
@@ -132,8 +133,8 @@ def test_equivalence_against_two_welch_tests() -> None:
 
 
 @pytest.fixture(scope="module")
-def extractor() -> evaluate.Extractor:
-    return evaluate.Extractor()
+def extractor() -> scorer.Extractor:
+    return scorer.Extractor()
 
 
 @pytest.fixture(scope="module")
@@ -143,18 +144,18 @@ def digits(data_dir: str) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def real(extractor: evaluate.Extractor, digits: np.ndarray) -> quality.Features:
+def real(extractor: scorer.Extractor, digits: np.ndarray) -> quality.Features:
     return extractor(digits[COUNT:])
 
 
 def scores(
-    images: np.ndarray, extractor: evaluate.Extractor, real: quality.Features
+    images: np.ndarray, extractor: scorer.Extractor, real: quality.Features
 ) -> dict[str, float]:
     return quality.measures(extractor(images), real, real.pixels)
 
 
 def test_the_shipped_extractor_reads_the_test_digits(
-    extractor: evaluate.Extractor, data_dir: str
+    extractor: scorer.Extractor, data_dir: str
 ) -> None:
     images = datasets.mnist_images(data_dir, "t10k")[..., 0]
     labels = datasets.mnist_labels(data_dir, "t10k")
@@ -165,7 +166,7 @@ def test_the_shipped_extractor_reads_the_test_digits(
 
 
 def test_features_have_unit_variance_and_the_probabilities_follow(
-    extractor: evaluate.Extractor, real: quality.Features
+    extractor: scorer.Extractor, real: quality.Features
 ) -> None:
     assert real.features.shape == (COUNT, extractor.dimension) == (COUNT, 128)
     assert real.features.dtype == real.pixels.dtype == np.float32
@@ -174,7 +175,7 @@ def test_features_have_unit_variance_and_the_probabilities_follow(
 
 
 def test_a_set_against_itself_and_against_others_like_it(
-    extractor: evaluate.Extractor, digits: np.ndarray, real: quality.Features
+    extractor: scorer.Extractor, digits: np.ndarray, real: quality.Features
 ) -> None:
     same = quality.measures(real, real, real.pixels)
     assert same["frechet_distance"] == pytest.approx(0, abs=1e-6)
@@ -215,7 +216,7 @@ def test_worse_pictures_score_worse(
     change,
     strengths,
     falling: str,
-    extractor: evaluate.Extractor,
+    extractor: scorer.Extractor,
     digits: np.ndarray,
     real: quality.Features,
 ) -> None:
@@ -229,7 +230,7 @@ def test_worse_pictures_score_worse(
 
 
 def test_lost_classes_are_noticed(
-    extractor: evaluate.Extractor, digits: np.ndarray, real: quality.Features, data_dir: str
+    extractor: scorer.Extractor, digits: np.ndarray, real: quality.Features, data_dir: str
 ) -> None:
     labels = datasets.mnist_labels(data_dir, "t10k")[:COUNT]
     found = []
@@ -246,7 +247,7 @@ def test_lost_classes_are_noticed(
 
 
 def test_copies_and_collapse_are_noticed(
-    extractor: evaluate.Extractor, digits: np.ndarray, real: quality.Features
+    extractor: scorer.Extractor, digits: np.ndarray, real: quality.Features
 ) -> None:
     fresh = scores(digits[:COUNT], extractor, real)
     assert fresh["to_training_low"] > 1
@@ -262,7 +263,7 @@ def test_copies_and_collapse_are_noticed(
 
 
 def run_of(frechet: float, **changes: float) -> dict:
-    names = [*evaluate.MEASURES, "kernel_distance_spread"]
+    names = [*scorer.MEASURES, "kernel_distance_spread"]
     measures = dict.fromkeys(names, 0.5) | {"frechet_distance": frechet} | changes
     losses = {"d_loss": 1.0, "g_loss": frechet}
     done = {"seed": 0, "finished": True, "failed": False}
@@ -319,8 +320,8 @@ def test_the_table_has_the_floor_on_top_and_every_engine() -> None:
 
 def test_only_rows_of_the_same_measure_are_kept(tmp_path: Path) -> None:
     record = {
-        "extractor": {"sha256": evaluate.EXTRACTOR_SHA256},
-        "samples": {"count": evaluate.COUNT},
+        "extractor": {"sha256": scorer.EXTRACTOR_SHA256},
+        "samples": {"count": scorer.COUNT},
         "rows": [{"recipe": "tuned", "precision": "float32"}],
     }
     out = tmp_path / "quality.json"
@@ -338,11 +339,11 @@ def test_only_rows_of_the_same_measure_are_kept(tmp_path: Path) -> None:
 
 
 def test_seeds_for_each_engine() -> None:
-    assert bands.seed_counts("5", 3) == [5, 5, 5]
-    assert bands.seed_counts("5,3,3", 3) == [5, 3, 3]
+    assert runs.seed_counts("5", 3) == [5, 5, 5]
+    assert runs.seed_counts("5,3,3", 3) == [5, 3, 3]
     for wrong in ("5,3", "0", "-1", "many", "", "5,3,3,"):
         with pytest.raises(UserError, match="--seeds takes"):
-            bands.seed_counts(wrong, 3)
+            runs.seed_counts(wrong, 3)
 
 
 # ------------------------------------------------------------------ the command
@@ -384,12 +385,12 @@ def test_what_is_no_array_of_images(array, said: str, tmp_path: Path) -> None:
 
 def test_another_extractor_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = tmp_path / "extractor.onnx"
-    content = bytearray(evaluate.EXTRACTOR.read_bytes())
+    content = bytearray(scorer.EXTRACTOR.read_bytes())
     content[len(content) // 2] ^= 1
     other.write_bytes(content)
-    monkeypatch.setattr(evaluate, "EXTRACTOR", other)
+    monkeypatch.setattr(scorer, "EXTRACTOR", other)
     with pytest.raises(UserError, match="SHA-256"):
-        evaluate.Extractor()
+        scorer.Extractor()
 
 
 def test_a_run_and_a_file(command, tmp_path: Path, data_dir: str, digits: np.ndarray) -> None:
@@ -409,8 +410,8 @@ def test_a_run_and_a_file(command, tmp_path: Path, data_dir: str, digits: np.nda
         "format": 1, "backend": "pytorch", "recipe": "published", "seed": 4, "step": 2,
     }  # fmt: skip
     assert record["samples"] == {"count": 200, "seed": 1, "engine": "pytorch"}
-    assert record["extractor"]["sha256"] == evaluate.EXTRACTOR_SHA256
-    assert set(record["measures"]) == set(record["floor"]) >= set(evaluate.MEASURES)
+    assert record["extractor"]["sha256"] == scorer.EXTRACTOR_SHA256
+    assert set(record["measures"]) == set(record["floor"]) >= set(scorer.MEASURES)
     # Two iterations draw nothing yet.
     assert record["measures"]["frechet_distance"] > 10 * record["floor"]["frechet_distance"]
     (run / "checkpoint.safetensors").unlink()

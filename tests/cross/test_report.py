@@ -7,6 +7,7 @@ own (`apt-get install chromium`, say); where there is none, its tests are skippe
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -23,10 +24,12 @@ import pytest
 from common import batches, checkpoint, config, images
 from common.config import Config, UserError
 from compare import engines
-from compare.quality import evaluate
+from compare import runs as training
+from compare.quality import progress
+from compare.quality.scorer import EXTRACTOR_SHA256
 from compare.report import build as report
-from compare.report import certificate, forward, progress, records, sidebyside
-from compare.report.records import Outcome
+from compare.report import certificate, forward, records, sidebyside
+from compare.runs import Outcome
 from tests.conftest import Command
 from tests.cross import browser
 from tests.cross.browser import Browser
@@ -65,8 +68,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory, data_dir: str, command: Comma
         draw(run, other, STEPS)
         change_metrics(run, lambda step, i=index: 1 + (i + 1) * 1e-7 * 10**step)
     states = [{"step": n, "seconds": 60.0 * n, "frechet_distance": 40.0 / n} for n in (1, 2, 4)]
-    scores = {"extractor": evaluate.EXTRACTOR_SHA256, "states": states}
-    (folder / "keras-torch" / records.PROGRESS).write_text(json.dumps(scores))
+    scores = {"extractor": EXTRACTOR_SHA256, "states": states}
+    (folder / "keras-torch" / progress.FILE_NAME).write_text(json.dumps(scores))
     broken = folder / HOSTILE
     shutil.copytree(folder / "keras", broken)
     (broken / checkpoint.FILE_NAME).unlink()
@@ -213,7 +216,7 @@ def test_a_fact_that_does_not_hold_is_shown_as_such(
     ],
 )
 def test_how_a_training_ended(status: int, tail: str, kind: str | None, kept: int | None) -> None:
-    outcome = sidebyside.ending(status, tail)
+    outcome = training.ending(status, tail)
     assert (outcome and outcome.kind) == kind
     assert (outcome and outcome.status) == kept
 
@@ -245,7 +248,7 @@ def test_the_others_finish_and_the_next_call_goes_on(
         engines.Engine, "missing", property(lambda e: ["jax"] if e.name == "keras-jax" else [])
     )
     # What the copied run was trained with, so that it is taken for this command's own.
-    monkeypatch.setattr(sidebyside, "Config", lambda **given: Config(**given, batch_size=16))
+    monkeypatch.setattr(training, "jobs", functools.partial(training.jobs, batch_size=16))
     arguments = [
         "sidebyside", "--engines", "pytorch,tensorflow,keras,keras-jax", "--steps", str(STEPS),
         "--score", "no", "--data-dir", data_dir, "--runs-dir", str(tmp_path / "runs"),
@@ -300,12 +303,12 @@ def test_states_on_the_way_are_kept_scored_and_removed(
     assert checkpoint.load(kept).step == STEPS
     monkeypatch.setattr(progress.evaluate, "images_of", lambda *_: "images")
 
-    class Judge:
+    class Scorer:
         def frechet_distance(self, images: object) -> float:
             assert images == "images"
             return 7.5
 
-    progress.score(run, engines.ENGINES["pytorch"], Judge())  # type: ignore[arg-type]
+    progress.score(run, engines.ENGINES["pytorch"], Scorer())  # type: ignore[arg-type]
     row = {"step": STEPS, "seconds": 1.5, "frechet_distance": 7.5}
     assert records.read(run).progress == [row]
     assert not kept.parent.exists()

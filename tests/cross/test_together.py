@@ -91,7 +91,7 @@ def test_a_score_belongs_to_the_checkpoint_that_it_names(
         drawn.append(checkpoint.load(subject.file).step)
         return np.zeros((count, 28, 28), np.uint8)
 
-    class Judge:
+    class Scorer:
         class extractor:
             dimension, test_accuracy = 2, 0.99
 
@@ -101,7 +101,7 @@ def test_a_score_belongs_to_the_checkpoint_that_it_names(
         floor = measures
 
     monkeypatch.setattr(evaluate, "images_of", images_of)
-    record = evaluate.evaluate(subject, Judge(), 3, 1)  # type: ignore[arg-type]
+    record = evaluate.evaluate(subject, Scorer(), 3, 1)  # type: ignore[arg-type]
     assert drawn == [record["step"]] == [7]
     assert json.loads((run / evaluate.FILE_NAME).read_text())["step"] == 7
 

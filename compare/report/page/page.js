@@ -24,9 +24,9 @@ function t(key, values) {
 // `code` in a sentence becomes a code element.
 const rich = (text) => text.split('`').map((part, i) => (i % 2 ? h('code', {}, part) : part));
 
-const grouped = (x) => String(Math.round(x * 1e6) / 1e6).replace(/^(-?\d+)/, (d) => d.replace(/\B(?=(\d{3})+$)/g, ','));
-const fixed = (x, digits) => (x == null || !Number.isFinite(x) ? '–' : grouped0(x.toFixed(digits)));
-const grouped0 = (text) => text.replace(/^(-?\d+)/, (d) => d.replace(/\B(?=(\d{3})+$)/g, ','));
+const commas = (text) => text.replace(/^-?\d+/, (d) => d.replace(/\B(?=(\d{3})+$)/g, ','));
+const grouped = (x) => commas(String(Math.round(x * 1e6) / 1e6));
+const fixed = (x, digits) => (x == null || !Number.isFinite(x) ? '–' : commas(x.toFixed(digits)));
 const power = (n) => `10${[...String(n)].map((c) => (c === '-' ? '⁻' : '⁰¹²³⁴⁵⁶⁷⁸⁹'[c])).join('')}`;
 function small(x) {
   if (x == null) return '–';
@@ -50,13 +50,14 @@ function duration(seconds) {
 const TITLES = { pytorch: 'PyTorch', tensorflow: 'TensorFlow', keras: 'Keras · TensorFlow', 'keras-torch': 'Keras · PyTorch', 'keras-jax': 'Keras · JAX' };
 const ORDER = Object.keys(TITLES);
 const engineTitle = (name) => TITLES[name] || name;
+const hue = (engine) => `c${Math.max(0, ORDER.indexOf(engine))}`;
 const many = (name) => new Set(DATA.runs.map((run) => run[name]).filter((each) => each != null)).size > 1;
 const RUNS = DATA.runs.map((run, index) => {
   const same = DATA.runs.slice(0, index).filter((other) => other.engine === run.engine).length;
   const color = ORDER.includes(run.engine) ? ORDER.indexOf(run.engine) : 5 + (index % 3);
   const metrics = {};
   for (const [name, packed] of Object.entries(run.metrics)) metrics[name] = float32(packed);
-  return { ...run, index, key: `${run.name}`, color: `c${color}`, dash: same, metrics, grids: Object.keys(run.samples).map(Number).sort((a, b) => a - b) };
+  return { ...run, index, key: run.name, color: `c${color}`, dash: same, metrics, grids: Object.keys(run.samples).map(Number).sort((a, b) => a - b) };
 });
 { // Two runs of one name, of two machines perhaps, are told apart by their place in the list.
   const seen = new Set();
@@ -74,7 +75,7 @@ function label(run) {
 }
 
 const STEPS = [...new Set(RUNS.flatMap((run) => run.grids))].sort((a, b) => a - b);
-const LAST = STEPS[STEPS.length - 1] ?? 0;
+const LAST = STEPS.at(-1) ?? 0;
 const pictured = RUNS.filter((run) => run.grids.length);
 
 // ------------------------------------------------------------------ the state, kept in the address
@@ -94,7 +95,7 @@ function fromHash() {
     const shown = given.getAll('engines').filter(has);
     if (shown.length) state.off = new Set(RUNS.map((run) => run.key).filter((key) => !shown.includes(key)));
   }
-  const first = pictured[0] && pictured[0].key, second = (pictured[1] || pictured[0] || {}).key;
+  const [first, second = first] = pictured.map((run) => run.key);
   state.a = has(given.get('a')) ? given.get('a') : first;
   state.b = has(given.get('b')) ? given.get('b') : second;
   state.view = ['swipe', 'difference'].includes(given.get('view')) ? given.get('view') : 'swipe';
@@ -119,6 +120,7 @@ const byKey = (key) => RUNS.find((run) => run.key === key);
 // ------------------------------------------------------------------ small parts
 
 const swatch = (run) => h('i', { class: `swatch ${run.color}` });
+const named = (run) => [swatch(run), label(run)];
 
 function key(run) {
   const line = s('line', { x1: 0, x2: 24, y1: 5, y2: 5, 'stroke-dasharray': DASHES[run.dash % DASHES.length] });
@@ -138,24 +140,35 @@ function table(heads, rows, kind = '') {
     })))));
 }
 
-function choice(box, values, current, set) {
+function choice(box, values, current, set, word = (value) => t(`${box.id}_${value}`)) {
   box.replaceChildren(...values.map((value) => {
     const input = h('input', { type: 'radio', name: box.id, value, checked: value === current });
     input.addEventListener('change', () => set(value));
-    return h('label', {}, input, h('span', {}, t(`${box.id}_${value}`)));
+    return h('label', {}, input, h('span', {}, word(value)));
   }));
 }
 
-const failure = (run) => h('div', { class: 'fail' },
-  h('strong', {}, t(`outcome_${run.outcome.kind}`)), t(`outcome_${run.outcome.kind}_text`, { status: run.outcome.status ?? '–', step: grouped(run.step), total: run.total == null ? '–' : grouped(run.total), signal: run.outcome.status == null ? '–' : -run.outcome.status }),
-  run.outcome.tail ? h('pre', { tabindex: '0', 'aria-label': t('log') }, run.outcome.tail) : null);
+const failure = (run, { kind, status, tail } = run.outcome) => h('div', { class: 'fail' },
+  h('strong', {}, t(`outcome_${kind}`)), t(`outcome_${kind}_text`, { status: status ?? '–', step: grouped(run.step), total: run.total == null ? '–' : grouped(run.total), signal: status == null ? '–' : -status }),
+  tail ? h('pre', { tabindex: '0', 'aria-label': t('log') }, tail) : null);
 
 // ------------------------------------------------------------------ pictures
 
-const TILE = 28, GAP = 2;
+const { images: PICTURES, columns: COLUMNS, gap: GAP } = DATA.grid;
 const cached = new Map();
 
-// A grid's pixels, (side, side) grey values; a promise.
+// A grid's size in pixels, and the place of its picture n. Only its run knows how large a picture is.
+function gridSize(run) {
+  const [height, width] = run.image;
+  return { width: COLUMNS * (width + GAP) + GAP, height: Math.ceil(PICTURES / COLUMNS) * (height + GAP) + GAP };
+}
+function placeOf(run, n) {
+  const [height, width] = run.image;
+  return { x: GAP + (n % COLUMNS) * (width + GAP), y: GAP + Math.floor(n / COLUMNS) * (height + GAP), width, height };
+}
+const sameSize = (a, b) => String(a.image) === String(b.image);
+
+// A grid's pixels: { width, values }, red, green and blue of each; a promise.
 function pixels(run, step) {
   const id = `${run.index}/${step}`;
   if (!cached.has(id)) cached.set(id, (async () => {
@@ -165,11 +178,33 @@ function pixels(run, step) {
     const canvas = h('canvas', { width: image.width, height: image.height });
     const context = canvas.getContext('2d', { willReadFrequently: true });
     context.drawImage(image, 0, 0);
-    const data = context.getImageData(0, 0, image.width, image.height).data, found = new Uint8Array(image.width * image.height);
-    for (let i = 0; i < found.length; i++) found[i] = data[4 * i];
-    return { side: image.width, values: found };
+    const data = context.getImageData(0, 0, image.width, image.height).data;
+    return { width: image.width, values: data.filter((_, i) => i % 4 < 3) };
   })());
   return cached.get(id);
+}
+
+// Picture n of a grid, red, green and blue of each pixel.
+function picture(run, grid, n) {
+  const { x, y, width, height } = placeOf(run, n), found = new Uint8Array(3 * width * height);
+  for (let row = 0; row < height; row++) {
+    const from = 3 * ((y + row) * grid.width + x);
+    found.set(grid.values.subarray(from, from + 3 * width), 3 * row * width);
+  }
+  return found;
+}
+
+// Mean and largest difference of two pictures, in grey levels.
+function apart(a, b) {
+  let sum = 0, most = 0;
+  for (let i = 0; i < a.length; i++) { const d = Math.abs(a[i] - b[i]); sum += d; most = Math.max(most, d); }
+  return { mean: sum / a.length, most };
+}
+
+function paint(canvas, values) {
+  const context = canvas.getContext('2d'), data = context.createImageData(canvas.width, canvas.height);
+  for (let i = 0; i < values.length / 3; i++) data.data.set([values[3 * i], values[3 * i + 1], values[3 * i + 2], 255], 4 * i);
+  context.putImageData(data, 0, 0);
 }
 
 // The metrics of the update that a grid shows the result of.
@@ -180,11 +215,11 @@ function lossesAt(run, step) {
 
 function gridsCells() {
   $('grids').replaceChildren(...shown().map((run) => {
-    const cell = h('div', { class: 'cell', 'data-run': run.key }, h('h4', {}, swatch(run), label(run)));
+    const cell = h('div', { class: 'cell', 'data-run': run.key }, h('h4', {}, named(run)));
     if (run.outcome) cell.append(failure(run));
     if (run.grids.length) {
-      const frame = h('div', { class: 'frame' }, h('img', { width: 122, height: 122 }), h('i', {}));
-      frame.addEventListener('pointermove', (event) => pointAt(event, frame));
+      const frame = h('div', { class: 'frame' }, h('img', gridSize(run)), h('i', {}));
+      frame.addEventListener('pointermove', (event) => pointAt(event, frame, run));
       frame.addEventListener('pointerleave', () => highlight(null));
       cell.append(frame, h('p', { class: 'num' }));
     }
@@ -192,6 +227,7 @@ function gridsCells() {
   }));
 }
 
+const gridAlt = (run) => t('grid_alt', { name: label(run), step: grouped(state.step) });
 function gridsStep() {
   for (const cell of $('grids').children) {
     const run = byKey(cell.dataset.run), image = cell.querySelector('img');
@@ -199,42 +235,39 @@ function gridsStep() {
     const uri = run.samples[state.step];
     image.hidden = !uri;
     if (uri) image.src = uri;
-    image.alt = t('grid_alt', { name: label(run), step: grouped(state.step) });
+    image.alt = gridAlt(run);
     cell.querySelector('p').textContent = uri ? lossesAt(run, state.step) : t('no_grid');
   }
   highlight(null);
 }
 
-function pointAt(event, frame) {
-  const box = frame.getBoundingClientRect(), side = 4 * (TILE + GAP) + GAP;
-  const place = (value, from, size) => Math.min(3, Math.max(0, Math.floor((((value - from) / size) * side - GAP / 2) / (TILE + GAP))));
-  highlight(place(event.clientY, box.top, box.height) * 4 + place(event.clientX, box.left, box.width));
+function pointAt(event, frame, run) {
+  const box = frame.getBoundingClientRect(), size = gridSize(run), one = placeOf(run, 0);
+  const place = (share, whole, each, most) => Math.min(most, Math.max(0, Math.floor((share * whole - GAP / 2) / (each + GAP))));
+  const column = place((event.clientX - box.left) / box.width, size.width, one.width, COLUMNS - 1);
+  const row = place((event.clientY - box.top) / box.height, size.height, one.height, Math.ceil(PICTURES / COLUMNS) - 1);
+  highlight(Math.min(PICTURES - 1, row * COLUMNS + column));
 }
 
-// Frame one of the 16 digits in every grid, and say how far the runs' versions of it are apart.
+// Frame one of the pictures in every grid, and say how far the runs' versions of it are apart.
 async function highlight(number) {
-  const side = 4 * (TILE + GAP) + GAP, step = state.step;
-  for (const frame of $('grids').querySelectorAll('.frame i')) {
-    frame.style.display = number == null ? 'none' : 'block';
+  const step = state.step;
+  for (const cell of $('grids').children) {
+    const mark = cell.querySelector('.frame i');
+    if (!mark) continue;
+    mark.style.display = number == null ? 'none' : 'block';
     if (number == null) continue;
-    frame.style.left = `${(((number % 4) * (TILE + GAP) + GAP / 2) / side) * 100}%`;
-    frame.style.top = `${((Math.floor(number / 4) * (TILE + GAP) + GAP / 2) / side) * 100}%`;
-    frame.style.width = frame.style.height = `${((TILE + GAP) / side) * 100}%`;
+    const run = byKey(cell.dataset.run), size = gridSize(run), { x, y, width, height } = placeOf(run, number);
+    mark.style.left = `${((x - GAP / 2) / size.width) * 100}%`; mark.style.top = `${((y - GAP / 2) / size.height) * 100}%`;
+    mark.style.width = `${((width + GAP) / size.width) * 100}%`; mark.style.height = `${((height + GAP) / size.height) * 100}%`;
   }
-  const runs = shown(pictured).filter((run) => run.samples[step]);
-  if (number == null || runs.length < 1) { $('grid-text').textContent = t('grid_hint'); return; }
-  const all = await Promise.all(runs.map((run) => pixels(run, step)));
-  const words = [h('span', {}, t('digit', { number: number + 1 }), ' ')];
-  for (let r = 1; r < runs.length; r++) {
-    let sum = 0;
-    for (let y = 0; y < TILE; y++) for (let x = 0; x < TILE; x++) {
-      const at = (GAP + Math.floor(number / 4) * (TILE + GAP) + y) * all[0].side + GAP + (number % 4) * (TILE + GAP) + x;
-      sum += Math.abs(all[r].values[at] - all[0].values[at]);
-    }
-    words.push(h('span', { class: runs[r].color }, h('i', {}), `${label(runs[r])} `, h('b', {}, fixed(sum / TILE / TILE, 1))));
-  }
-  if (runs.length > 1) words[0].append(t('digit_from', { name: label(runs[0]) }));
-  $('grid-text').replaceChildren(...words);
+  const all = shown(pictured).filter((run) => run.samples[step]), runs = all.filter((run) => sameSize(run, all[0]));
+  if (number == null || !runs.length) { $('grid-text').textContent = t('grid_hint'); return; }
+  const grids = await Promise.all(runs.map((run) => pixels(run, step)));
+  const [first, ...others] = runs.map((run, i) => picture(run, grids[i], number));
+  const words = others.map((each, i) => h('span', { class: runs[i + 1].color }, h('i', {}), `${label(runs[i + 1])} `, h('b', {}, fixed(apart(each, first).mean, 1))));
+  const head = h('span', {}, t('digit', { number: number + 1, total: PICTURES }), ' ', words.length ? t('digit_from', { name: label(runs[0]) }) : '');
+  $('grid-text').replaceChildren(head, ...words);
 }
 
 function pairChoices() {
@@ -253,35 +286,30 @@ async function pairDraw() {
   $('pair-under').hidden = $('pair-over').hidden = $('edge').hidden = $('swipe-label').hidden = !swipe;
   $('pair-canvas').hidden = $('pair-scale').hidden = swipe;
   const uris = [a.samples[step], b.samples[step]];
-  if (!uris[0] || !uris[1]) { $('pair-text').textContent = t('no_pair'); stack.hidden = true; return; }
+  if (!uris[0] || !uris[1] || !sameSize(a, b)) { $('pair-text').textContent = t(sameSize(a, b) ? 'no_pair' : 'no_pair_size'); stack.hidden = true; return; }
   stack.hidden = false;
   $('pair-under').src = uris[0]; $('pair-over').src = uris[1];
-  $('pair-under').alt = t('grid_alt', { name: label(a), step: grouped(step) });
-  $('pair-over').alt = t('grid_alt', { name: label(b), step: grouped(step) });
+  $('pair-under').alt = gridAlt(a); $('pair-over').alt = gridAlt(b);
   const [p, q] = await Promise.all([pixels(a, step), pixels(b, step)]);
   if (number !== pairNumber) return; // the slider has moved on
   pairPixels = { p, q };
-  const tiles = tileMask(p.side);
+  const canvas = $('pair-canvas'), one = placeOf(a, 0), drawn = new Uint8Array(p.values.length);
   let sum = 0, most = 0, count = 0, equal = 0;
-  const canvas = $('pair-canvas'), context = canvas.getContext('2d');
-  canvas.width = canvas.height = p.side;
-  const picture = context.createImageData(p.side, p.side);
-  for (let i = 0; i < p.values.length; i++) {
-    const d = q.values[i] - p.values[i], size = Math.abs(d);
-    if (tiles[i]) { sum += size; count++; most = Math.max(most, size); equal += size <= 1; }
+  for (let i = 0; i < p.values.length; i += 3) {
+    const d = [0, 1, 2].map((c) => q.values[i + c] - p.values[i + c]), size = Math.max(...d.map(Math.abs));
+    const x = (i / 3) % p.width, y = Math.floor(i / 3 / p.width), mean = (Math.abs(d[0]) + Math.abs(d[1]) + Math.abs(d[2])) / 3;
+    if (x % (one.width + GAP) >= GAP && y % (one.height + GAP) >= GAP) { sum += mean; count++; most = Math.max(most, size); equal += size <= 1; }
     // Orange where the second is lighter, blue where the first is.
-    const [red, green, blue] = d > 0 ? [255, 168, 60] : [90, 170, 255];
-    picture.data.set([(red * size) / 255, (green * size) / 255, (blue * size) / 255, 255], 4 * i);
+    drawn.set((d[0] + d[1] + d[2] > 0 ? [255, 168, 60] : [90, 170, 255]).map((part) => (part * mean) / 255), i);
   }
-  context.putImageData(picture, 0, 0);
+  Object.assign(canvas, gridSize(a));
+  paint(canvas, drawn);
   canvas.setAttribute('aria-label', t('difference_alt', { a: label(a), b: label(b) }));
   $('pair-scale').textContent = t('difference_scale', { a: label(a), b: label(b) });
   pairPixels.text = t('pair_text', { mean: fixed(sum / count, 1), most, equal: fixed((100 * equal) / count, 1), step: grouped(step) });
   $('pair-text').textContent = pairPixels.text;
   swipeTo(state.swipe);
 }
-
-const tileMask = (side) => Uint8Array.from({ length: side * side }, (_, i) => (i % side) % (TILE + GAP) >= GAP && Math.floor(i / side) % (TILE + GAP) >= GAP);
 
 function swipeTo(percent) {
   state.swipe = Math.max(0, Math.min(100, percent));
@@ -297,8 +325,9 @@ function pairEvents() {
     const box = $('stack').getBoundingClientRect(), x = (event.clientX - box.left) / box.width, y = (event.clientY - box.top) / box.height;
     if (state.view === 'swipe') { if (event.pointerType === 'mouse' || event.buttons) swipeTo(100 * x); return; }
     if (!pairPixels) return;
-    const { p, q } = pairPixels, at = Math.floor(y * p.side) * p.side + Math.floor(x * p.side);
-    if (at >= 0 && at < p.values.length) $('pair-text').textContent = t('pair_pixel', { a: label(byKey(state.a)), b: label(byKey(state.b)), p: p.values[at], q: q.values[at], d: q.values[at] - p.values[at] });
+    const { p, q } = pairPixels, a = byKey(state.a), at = Math.floor(y * gridSize(a).height) * p.width + Math.floor(x * p.width);
+    const value = (from) => [0, 1, 2].slice(0, a.image[2]).map((c) => from(3 * at + c)).join(' ');
+    if (3 * at >= 0 && 3 * at < p.values.length) $('pair-text').textContent = t('pair_pixel', { a: label(a), b: label(byKey(state.b)), p: value((i) => p.values[i]), q: value((i) => q.values[i]), d: value((i) => q.values[i] - p.values[i]) });
   });
   $('stack').addEventListener('pointerleave', () => { if (pairPixels) $('pair-text').textContent = pairPixels.text; });
 }
@@ -306,33 +335,34 @@ function pairEvents() {
 // ------------------------------------------------------------------ the latent walk
 
 const noise = {};
-for (const [seed, packed] of Object.entries(DATA.shown)) noise[seed] = float32(packed);
-const walkers = RUNS.filter((run) => run.weights);
+for (const [key, packed] of Object.entries(DATA.noise)) noise[key] = float32(packed);
+// Vector n of the noise behind a run's grids.
+const vector = (run, n) => noise[`${run.seed}/${run.noise_size}`].subarray(n * run.noise_size, (n + 1) * run.noise_size);
+// Those that take noise of one length.
+const walkers = RUNS.filter((run, _, all) => run.weights && run.noise_size === all.find((each) => each.weights).noise_size);
 const walk = { x: 0, y: 0, corners: [0, 1, 2, 3], layers: new Map(), pending: false, wanted: false };
 
-// Corner i's noise: the same vector for every run, the one behind digit i of the first run's grid.
-function corner(i) {
-  const all = noise[walkers[0].seed], size = all.length / 16;
-  return all.subarray(walk.corners[i] * size, (walk.corners[i] + 1) * size);
-}
+// Corner i's noise: the same vector for every run, the one behind a picture of the first run's grid.
+const corner = (i) => vector(walkers[0], walk.corners[i]);
+// How much of each corner is in the noise at the chosen point.
+const shares = ({ x, y }) => [(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y];
 
 // Between four noise vectors: a mean of them, so that every value stays in [-1, 1).
 function walkNoise() {
-  const { x, y } = walk, weights = [(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y], found = new Float32Array(corner(0).length);
-  for (let i = 0; i < 4; i++) { const c = corner(i); for (let j = 0; j < found.length; j++) found[j] += weights[i] * c[j]; }
+  const found = new Float32Array(corner(0).length);
+  shares(walk).forEach((share, i) => { const c = corner(i); for (let j = 0; j < found.length; j++) found[j] += share * c[j]; });
   return found;
 }
 
-function paint(canvas, image) {
-  const context = canvas.getContext('2d'), picture = context.createImageData(TILE, TILE), values = grey(image);
-  for (let i = 0; i < values.length; i++) picture.data.set([values[i], values[i], values[i], 255], 4 * i);
-  context.putImageData(picture, 0, 0);
-  return values;
+// What a run's generator draws from noise: red, green and blue of each pixel.
+function drawn(run, z) {
+  const values = grey(generate(walk.layers.get(run.key), z)), channels = run.image[2];
+  return Uint8Array.from({ length: (3 * values.length) / channels }, (_, i) => values[channels === 3 ? i : Math.floor(i / 3)]);
 }
 
 function walkCells() {
   $('walkers').replaceChildren(...shown(walkers).map((run) => h('div', { class: 'cell', 'data-run': run.key },
-    h('h4', {}, swatch(run), label(run)), h('div', { class: 'frame' }, h('canvas', { width: TILE, height: TILE, role: 'img', 'aria-label': t('walk_alt', { name: label(run) }) })),
+    h('h4', {}, named(run)), h('div', { class: 'frame' }, h('canvas', { width: run.image[1], height: run.image[0], role: 'img', 'aria-label': t('walk_alt', { name: label(run) }) })),
     h('p', { class: 'num' }, walk.layers.has(run.key) ? '' : t('not_loaded')))));
 }
 
@@ -341,12 +371,12 @@ async function walkLoad() {
   walk.wanted = true;
   $('load').hidden = true;
   for (const run of walkers) {
-    const text = () => { const cell = [...$('walkers').children].find((each) => each.dataset.run === run.key); return cell && cell.querySelector('p'); };
-    if (text()) text().textContent = t('loading');
+    const say = (words) => { const cell = [...$('walkers').children].find((each) => each.dataset.run === run.key); if (cell) cell.querySelector('p').textContent = words; };
+    say(t('loading'));
     try {
       walk.layers.set(run.key, await loadGenerator(String(run.index), run.weights));
     } catch (error) {
-      if (text()) text().textContent = t('not_found', { file: run.weights });
+      say(t('not_found', { file: run.weights }));
       continue;
     }
     await check(run);
@@ -354,18 +384,14 @@ async function walkLoad() {
   }
 }
 
-// Draw the 16 digits of the run's last grid here, and compare them with those that it saved.
+// Draw the pictures of the run's last grid here, and compare them with those that it saved.
 async function check(run) {
-  const step = run.grids[run.grids.length - 1], all = noise[run.seed], size = all.length / 16;
-  if (step == null || step !== run.step) { run.checked = null; return; }
+  const step = run.grids.at(-1);
+  if (step == null || step !== run.step) return;
   const saved = await pixels(run, step);
   let most = 0;
-  for (let n = 0; n < 16; n++) {
-    const values = grey(generate(walk.layers.get(run.key), all.subarray(n * size, (n + 1) * size)));
-    for (let y = 0; y < TILE; y++) for (let x = 0; x < TILE; x++) {
-      const at = (GAP + Math.floor(n / 4) * (TILE + GAP) + y) * saved.side + GAP + (n % 4) * (TILE + GAP) + x;
-      most = Math.max(most, Math.abs(saved.values[at] - values[y * TILE + x]));
-    }
+  for (let n = 0; n < PICTURES; n++) {
+    most = Math.max(most, apart(drawn(run, vector(run, n)), picture(run, saved, n)).most);
     await new Promise((resolve) => setTimeout(resolve));
   }
   run.checked = most;
@@ -378,15 +404,15 @@ function walkDraw() {
     const z = walkNoise();
     let first = null;
     for (const cell of $('walkers').children) {
-      const run = byKey(cell.dataset.run), layers = walk.layers.get(run.key);
-      if (!layers) continue;
-      const began = performance.now(), values = paint(cell.querySelector('canvas'), generate(layers, z)), ms = performance.now() - began;
-      let distance = 0;
-      if (first) for (let i = 0; i < values.length; i++) distance += Math.abs(values[i] - first.values[i]) / values.length;
+      const run = byKey(cell.dataset.run);
+      if (!walk.layers.has(run.key)) continue;
+      const began = performance.now(), values = drawn(run, z);
+      paint(cell.querySelector('canvas'), values);
+      const ms = performance.now() - began;
       first = first || { values, run };
       const words = [t('walk_ms', { ms: fixed(ms, 0) })];
       if (run.checked != null) words.push(t('walk_checked', { most: run.checked }));
-      if (first.run !== run) words.push(t('walk_from', { name: label(first.run), d: fixed(distance, 1) }));
+      if (first.run !== run && sameSize(first.run, run)) words.push(t('walk_from', { name: label(first.run), d: fixed(apart(values, first.values).mean, 1) }));
       cell.querySelector('p').replaceChildren(...words.flatMap((word) => [word, h('br')]).slice(0, -1));
     }
     resolve();
@@ -404,10 +430,9 @@ function walkTo(x, y) {
 function walkText() {
   $('dot').style.left = `${100 * walk.x}%`; $('dot').style.top = `${100 * walk.y}%`;
   walk.corners.forEach((n, i) => { $('pad').querySelector(`.c${i}`).textContent = `z${n + 1}`; });
-  const { x, y } = walk, share = (w) => `${Math.round(100 * w)}%`;
-  $('walk-text').textContent = t('walk_text', {
-    mix: [(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y].map((w, i) => [w, walk.corners[i] + 1]).filter(([w]) => w > 0.005).map(([w, n]) => `${share(w)} z${n}`).join(' + '),
-  });
+  const mix = shares(walk).map((share, i) => [share, `${Math.round(100 * share)}% z${walk.corners[i] + 1}`]).filter(([share]) => share > 0.005).map(([, words]) => words).join(' + ');
+  const without = RUNS.filter((run) => run.unknown || (run.weights && !walkers.includes(run))).map(label).join(', ');
+  $('walk-text').textContent = t('walk_text', { mix }) + (without && t('walk_without', { names: without }));
 }
 
 function walkEvents() {
@@ -421,7 +446,7 @@ function walkEvents() {
     event.preventDefault();
     walkTo(walk.x + move[0], walk.y + move[1]);
   });
-  $('corners').addEventListener('click', () => { walk.corners = walk.corners.map((n) => (n + 4) % 16); walkTo(walk.x, walk.y); });
+  $('corners').addEventListener('click', () => { walk.corners = walk.corners.map((n) => (n + 4) % PICTURES); walkTo(walk.x, walk.y); });
   $('load').addEventListener('click', () => walkTo(walk.x, walk.y));
   // Read from disk they cost nothing; over a network only who touches them waits for them.
   if (location.protocol === 'file:' && 'IntersectionObserver' in window) {
@@ -434,7 +459,7 @@ function walkEvents() {
 function runsTable() {
   const heads = ['<' + t('engine'), t('seed'), '<' + t('recipe'), '<' + t('precision'), t('iterations'), t('training'), t('images_s'), '<' + t('machine'), '<' + t('versions'), '<' + t('verdict')];
   const rows = RUNS.map((run) => ({ cells: [
-    [swatch(run), label(run)], run.seed == null ? null : String(run.seed), run.averaged ? [run.recipe, h('br'), h('small', {}, t('averaged'))] : run.recipe, run.precision,
+    named(run), run.seed == null ? null : String(run.seed), run.averaged ? [run.recipe, h('br'), h('small', {}, t('averaged'))] : run.recipe, run.precision,
     run.total == null ? null : run.outcome ? `${grouped(run.step)} / ${grouped(run.total)}` : grouped(run.step),
     duration(run.seconds), run.rate == null ? null : fixed(run.rate, 0), machine(run), versions(run),
     run.outcome ? h('span', { class: 'mark no' }, t(`outcome_${run.outcome.kind}`)) : [h('span', { class: 'mark yes' }, t('finished')), run.verdict && run.verdict !== 'sound' ? `, ${run.verdict}` : ''],
@@ -455,19 +480,22 @@ const versions = (run) => {
 
 // ------------------------------------------------------------------ certificate
 
+function verdict(holds, otherwise) {
+  const [kind, word] = holds == null ? ['open', t(otherwise)] : holds ? ['yes', `✓ ${t('holds')}`] : ['no', `✗ ${t('fails')}`];
+  return h('span', { class: `mark ${kind}` }, word);
+}
+
 function certificateTable() {
   const rows = DATA.certificate.map(({ name, holds, figures: f }) => {
     const values = { ...f };
     for (const each of ['worst', 'bound', 'd_worst', 'g_worst', 'd_bound', 'g_bound']) if (each in f) values[each] = small(f[each]);
-    for (const each of ['discriminator', 'generator', 'first', 'steps']) if (f[each] != null) values[each] = grouped(f[each]);
+    for (const each of ['first', 'steps']) if (f[each] != null) values[each] = grouped(f[each]);
     let key = `cert_${name}`;
-    if (name === 'config' && !holds) key += '_not';
-    if (name === 'counts' && holds === false) key += '_not';
+    if ((name === 'config' || name === 'counts') && holds === false) key += '_not';
     if (name === 'parting' && f.first == null) key += '_not';
     if ((name === 'losses' || name === 'parting') && !f.pairs) key = 'cert_alone';
     if ((name === 'weights' || name === 'batch') && !f.checked) key += '_open';
-    const mark = name === 'parting' && f.pairs ? ['measured', 'open'] : holds ? ['holds', 'yes'] : holds === false ? ['fails', 'no'] : ['unchecked', 'open'];
-    return { cells: [t(`cert_${name}_title`), rich(t(key, values)), h('span', { class: `mark ${mark[1]}` }, { yes: '✓ ', no: '✗ ', open: '' }[mark[1]] + t(mark[0]))] };
+    return { cells: [t(`cert_${name}_title`), rich(t(key, values) + (f.unknown ? t('cert_unknown', { names: f.unknown }) : '')), verdict(holds, name === 'parting' && f.pairs ? 'measured' : 'unchecked')] };
   });
   $('certificate').replaceChildren(table(['<' + t('fact'), '<' + t('checked'), '<' + t('result')], rows, 'wrap'));
   $('f-certificate').hidden = !rows.length;
@@ -479,14 +507,14 @@ function rungsTable() {
   if (!record) return;
   const rows = record.rows.map((row) => ({ cells: [
     `${row.rung} ${t(`rung_${row.rung}`)}${row.kind ? `, ${t(`rung_${row.kind.replace(' ', '_')}`)}` : ''}`, row.precision, row.pair.map(engineTitle).join(row.rung === 5 ? ' → ' : ' / '),
-    small(row.difference), small(row.bound), h('span', { class: `mark ${row.holds ? 'yes' : 'no'}` }, row.holds ? `✓ ${t('holds')}` : `✗ ${t('fails')}`)] }));
+    small(row.difference), small(row.bound), verdict(row.holds)] }));
   $('rungs').replaceChildren(table(['<' + t('rung'), '<' + t('precision'), '<' + t('worst_pair'), t('difference'), t('bound'), '<' + t('result')], rows));
 }
 
 // ------------------------------------------------------------------ losses
 
 const parted = (DATA.certificate.find((each) => each.name === 'parting') || { figures: {} }).figures.first;
-const longest = Math.max(0, ...RUNS.map((run) => run.metrics.steps.length ? run.metrics.steps[run.metrics.steps.length - 1] : 0));
+const longest = Math.max(0, ...RUNS.map((run) => run.metrics.steps.at(-1) ?? 0));
 const windows = parted == null ? ['all', 'first'] : ['all', 'first', 'parting'];
 function span() {
   const from = parted ?? 30;
@@ -527,7 +555,7 @@ function divergenceSeries() {
     .map(({ run, values }) => ({ name: `${label(RUNS[run])}, ${RUNS[run].precision}`, color: RUNS[run].color, dash: 0, x: counting(values.length), y: values }));
   const free = DATA.divergence.free;
   if (free) {
-    for (const [engine, values] of Object.entries(free.float64 || {})) found.push({ name: `${engineTitle(engine)}, float64`, color: `c${Math.max(0, ORDER.indexOf(engine))}`, dash: 1, x: counting(values.length), y: Float64Array.from(values) });
+    for (const [engine, values] of Object.entries(free.float64 || {})) found.push({ name: `${engineTitle(engine)}, float64`, color: hue(engine), dash: 1, x: counting(values.length), y: Float64Array.from(values) });
     if (free.nudged) found.push({ name: t('nudged', { engine: engineTitle(free.reference) }), color: '', ghost: true, dash: 2, x: counting(free.nudged.length), y: Float64Array.from(free.nudged) });
   }
   return found;
@@ -545,8 +573,8 @@ function qualityTable() {
   const rows = [];
   if (DATA.quality.floor) rows.push(row(t('floor'), DATA.quality.floor, null, '', 'floor'));
   for (const run of RUNS) {
-    if (run.measures) rows.push(row([swatch(run), label(run)], run.measures, null, '1'));
-    else rows.push({ cells: [[swatch(run), label(run)], run.outcome ? t(`outcome_${run.outcome.kind}`) : t('not_scored'), ...NAMES.map(() => '–')] });
+    if (run.measures) rows.push(row(named(run), run.measures, null, '1'));
+    else rows.push({ cells: [named(run), run.outcome ? t(`outcome_${run.outcome.kind}`) : t('not_scored'), ...NAMES.map(() => '–')] });
   }
   for (const band of DATA.quality.bands) rows.push(row(`${engineTitle(band.engine)}, ${band.recipe}: ${t('band')}`, band.mean, band.spread, String(band.runs), 'band'));
   $('quality').replaceChildren(table(['<', t('runs'), ...NAMES.map((each) => t(`m_${each}`))], rows));
@@ -564,8 +592,8 @@ const qualitySeries = () => shown().map((run) => {
 });
 function timesTable() {
   const rows = RUNS.filter((run) => scored(run).length).map((run) => {
-    const all = scored(run), hit = all.find((each) => each.value <= state.target), last = all[all.length - 1];
-    return { cells: [[swatch(run), label(run)], hit ? (all.length > 1 ? '' : '≤ ') + duration(hit.seconds) : t('not_reached'), hit ? grouped(hit.step) : '–', hit ? fixed(hit.value, 2) : '–', fixed(last.value, 2), String(all.length)] };
+    const all = scored(run), hit = all.find((each) => each.value <= state.target), last = all.at(-1);
+    return { cells: [named(run), hit ? (all.length > 1 ? '' : '≤ ') + duration(hit.seconds) : t('not_reached'), hit ? grouped(hit.step) : '–', hit ? fixed(hit.value, 2) : '–', fixed(last.value, 2), String(all.length)] };
   });
   $('times').replaceChildren(rows.length ? table(['<' + t('engine'), t('reached'), t('at_step'), t('there'), t('at_end'), t('states')], rows) : t('no_scores'));
 }
@@ -591,12 +619,11 @@ function speedTable() {
     return box;
   };
   $('bars').replaceChildren(table(['<', '<' + t('ms'), '', t('of_limit'), t('of_loop'), '<' + t('start_up'), '', '<' + t('memory'), ''], rows.map((row) => {
-    const color = `c${Math.max(0, ORDER.indexOf(row.engine))}`, baseline = row.times_baseline == null, quartiles = row.ms_quartiles ? t('quartiles', { a: fixed(row.ms_quartiles[0], 1), b: fixed(row.ms_quartiles[1], 1) }) : '';
-    const line = { class: baseline ? 'baseline' : null, bar: 1, cells: [
+    const color = hue(row.engine), baseline = row.times_baseline == null, quartiles = row.ms_quartiles ? t('quartiles', { a: fixed(row.ms_quartiles[0], 1), b: fixed(row.ms_quartiles[1], 1) }) : '';
+    return { class: baseline ? 'baseline' : null, bar: 1, cells: [
       baseline ? [t('its_loop', { name: row.name.replace(/`/g, '') })] : [h('i', { class: `swatch ${color}` }), engineTitle(row.engine)],
       h('span', { title: quartiles }, meter(row.ms / most, color, row.limit_ms ? row.limit_ms / most : null)), `${fixed(row.ms, 1)} ms`, row.times_limit ? `${fixed(row.times_limit, 1)} ×` : '–', baseline ? '–' : `${fixed(row.times_baseline, 2)} ×`,
       meter((row.start_seconds || 0) / wait, color, null, (row.compile_seconds || 0) / wait), `${fixed(row.start_seconds, 1)} s`, meter((row.peak_mib || 0) / heap, color), row.peak_mib ? `${fixed(row.peak_mib, 0)} MiB` : '–'] };
-    return line;
   }), 'speed'));
 }
 
@@ -678,9 +705,6 @@ function draw() {
     checked.length ? t('abstract_facts', { holding: holding.length, checked: checked.length }) : '',
     parted == null ? '' : t('abstract_parting', { step: parted }),
   ].join('')));
-  $('p-losses').replaceChildren(...rich(t('p_losses')));
-  $('p-quality').replaceChildren(...rich(t('p_quality')));
-  $('p-speed').replaceChildren(...rich(t('p_speed')));
   $('colophon').replaceChildren(...rich(t('colophon', { made: DATA.made, commit: (DATA.commit || '–').slice(0, 12) })));
   chips(); gridsCells(); runsTable(); certificateTable(); rungsTable(); qualityTable(); timesTable(); speedTable();
   $('f-divergence').hidden = !divergenceSeries().length;
@@ -689,11 +713,11 @@ function draw() {
   $('f-walk').closest('section').hidden = !walkers.length;
   $('f-grids').closest('section').hidden = !RUNS.length;
   if (pictured.length > 1) pairChoices();
-  choice($('window'), windows, state.window, (value) => { state.window = value; plots[0].draw(); plots[1].draw(); });
-  choice($('metric'), ['losses', 'answers'], state.metric, (value) => { state.metric = value; plots[0].draw(); plots[1].draw(); });
+  const chooser = (name, values) => choice($(name), values, state[name], (value) => { state[name] = value; plots[0].draw(); plots[1].draw(); });
+  chooser('window', windows); chooser('metric', ['losses', 'answers']);
   const precisions = [...new Set((DATA.bench ? DATA.bench.rows : []).map((row) => row.precision))];
   $('precision').hidden = precisions.length < 2;
-  choice($('precision'), precisions, state.precision, (value) => { state.precision = value; speedTable(); captions(); });
+  choice($('precision'), precisions, state.precision, (value) => { state.precision = value; speedTable(); captions(); }, (value) => value);
   captions();
   if (walkers.length) { walkCells(); walkText(); walkDraw(); }
   drawStep();
@@ -716,7 +740,7 @@ function play() {
 function main() {
   fromHash();
   state.precision = DATA.bench && DATA.bench.rows.length ? DATA.bench.rows[0].precision : null;
-  const ends = RUNS.map((run) => scored(run)).filter((all) => all.length).map((all) => Math.min(...all.map((each) => each.value)));
+  const ends = RUNS.map(scored).filter((all) => all.length).map((all) => Math.min(...all.map((each) => each.value)));
   state.target = ends.length ? Math.ceil(Math.max(...ends)) : null;
   if (state.target != null) $('target').value = state.target;
   $('step').max = Math.max(0, STEPS.length - 1);

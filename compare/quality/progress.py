@@ -22,13 +22,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common import checkpoint, commandline
+from common import checkpoint, commandline, limits
 from common.checkpoint import write_atomically, write_json
+from compare import runs
 from compare.engines import Engine
 from compare.quality import evaluate
-from compare.quality.evaluate import COUNT, EXTRACTOR_SHA256, SAMPLE_SEED, Judge
-from compare.report.records import PROGRESS, progress_of, read_json
+from compare.quality.evaluate import SAMPLE_SEED
+from compare.quality.scorer import COUNT, EXTRACTOR_SHA256, Scorer
 
+FILE_NAME = "progress.json"
 STATES = "states"
 EVERY = 0.5  # seconds between two looks at a run; a checkpoint stands for half a minute
 
@@ -38,7 +40,7 @@ def keep(run: Path, last: int) -> bool:
 
     last: the step at which the run's own files stay, so that nothing need be kept.
     """
-    result = read_json(run / "result.json")
+    result = runs.read_json(run / "result.json")
     step, seconds = result.get("step"), result.get("seconds")
     if not isinstance(step, int) or not isinstance(seconds, (int, float)):
         return False
@@ -63,13 +65,8 @@ def keep(run: Path, last: int) -> bool:
 
 
 def _step(file: Path) -> int | None:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, framework="numpy") as opened:
-            return int((opened.metadata() or {})["step"])
-    except (SafetensorError, OSError, KeyError, ValueError):
-        return None
+    text = runs.read_header(file)[0].get("step", "")
+    return int(text) if text.isdecimal() else None
 
 
 @contextlib.contextmanager
@@ -91,12 +88,12 @@ def keeping(run: Path, last: int) -> Iterator[None]:
         thread.join()
 
 
-def score(run: Path, engine: Engine, judge: Judge) -> None:
+def score(run: Path, engine: Engine, scorer: Scorer) -> None:
     """Score what was kept of a run and not scored yet, into progress.json; remove the states."""
     files = sorted((run / STATES).glob("step-*.safetensors"))
     rows = _scored(run)
     for file in files:
-        step, seconds = _step(file), read_json(file.with_suffix(".json")).get("seconds")
+        step, seconds = _step(file), runs.read_json(file.with_suffix(".json")).get("seconds")
         if step is None or seconds is None:
             continue
         print(f"scoring {run} at step {step} ...", flush=True)
@@ -105,21 +102,36 @@ def score(run: Path, engine: Engine, judge: Judge) -> None:
         rows[step] = {
             "step": step,
             "seconds": seconds,
-            "frechet_distance": judge.frechet_distance(images),
+            "frechet_distance": scorer.frechet_distance(images),
         }
         record = {
             "extractor": EXTRACTOR_SHA256,
             "samples": {"count": COUNT, "seed": SAMPLE_SEED},
             "states": [rows[step] for step in sorted(rows)],
         }
-        with commandline.writing(run / PROGRESS):
-            write_json(run / PROGRESS, record)
+        with commandline.writing(run / FILE_NAME):
+            write_json(run / FILE_NAME, record)
         file.unlink()
         file.with_suffix(".json").unlink()
     if (run / STATES).is_dir():
         shutil.rmtree(run / STATES, ignore_errors=True)
 
 
+def read(run: Path) -> list[dict[str, Any]]:
+    """The scores of a run's earlier states, if they are by this extractor."""
+    record = runs.read_json(run / FILE_NAME)
+    states = record.get("states")
+    if record.get("extractor") != EXTRACTOR_SHA256 or not isinstance(states, list):
+        return []
+    return [
+        row
+        for row in states
+        if isinstance(row, dict)
+        and type(row.get("step")) is int
+        and all(limits.is_number(row.get(name)) for name in ("seconds", "frechet_distance"))
+    ]
+
+
 def _scored(run: Path) -> dict[int, dict[str, Any]]:
-    """Step -> what is known of it, by this extractor."""
-    return {row["step"]: row for row in progress_of(run)}
+    """Step -> what is known of it."""
+    return {row["step"]: row for row in read(run)}
