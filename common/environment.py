@@ -6,7 +6,24 @@ import contextlib
 import importlib.metadata
 import platform
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
+
+
+def describe(backend: str, versions: dict[str, str], device: str, threads: int) -> dict[str, Any]:
+    """A training process, for environment.json. device: in words."""
+    return {
+        "backend": backend,
+        "versions": versions,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": processor(),
+        "device": device,
+        "threads": threads,
+        "git_commit": git_commit(),
+        "command": [f"{backend}_impl.train", *sys.argv[1:]],
+    }
 
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:

@@ -9,23 +9,22 @@ It leaves in its directory:
 from __future__ import annotations
 
 import contextlib
-import platform
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from common import batches, checkpoint, commandline, config, datasets, early, images, messages
 from common.clock import Clock
 from common.config import total_steps
 from common.directory import RunDirectory, complete
-from common.environment import git_commit, processor, versions
+from common.environment import describe, versions
 from common.limits import UserError
 from common.outputs import write_overviews
 from common.plan import Plan, TrainArguments, make_plan
+from common.progress import Progress
 from common.records import Records
 from common.signals import Signals, Stopped
 from common.watch import Watch
@@ -66,7 +65,8 @@ class Run:
 
         def start() -> None:
             self._resume_result()
-            self._write_environment(device, threads)
+            environment = describe(self._backend, self._versions, device, threads)
+            checkpoint.write_json(self.directory / "environment.json", environment)
             done = f" from step {self.step}" if self.step else ""
             print(
                 f"{self._backend}: training {self.config.architecture} on {self.config.dataset}"
@@ -76,9 +76,10 @@ class Run:
             )
             self._records = Records(self.directory, self.step, self._say)
 
-        with RunDirectory(self._plan).held(start), self._progress() as self._bar:
-            self._signals.deferred = True
-            yield
+        with RunDirectory(self._plan).held(start):
+            with Progress(self.step, self.total) as self._progress:
+                self._signals.deferred = True
+                yield
             self._finish()
 
     def _resume_result(self) -> None:
@@ -90,26 +91,6 @@ class Run:
             if result["step"] == self.step and result["images_per_second"]:
                 self._clock.restore(float(result["seconds"]), float(result["images_per_second"]))
             self._watch.restore(result["watch"])
-
-    def _write_environment(self, device: str, threads: int) -> None:
-        environment = {
-            "backend": self._backend,
-            "versions": self._versions,
-            "python": platform.python_version(),
-            "system": platform.platform(),
-            "processor": processor(),
-            "device": device,
-            "threads": threads,
-            "git_commit": git_commit(),
-            "command": [f"{self._backend}_impl.train", *sys.argv[1:]],
-        }
-        checkpoint.write_json(self.directory / "environment.json", environment)
-
-    def _progress(self) -> tqdm[Any]:
-        quiet = not sys.stderr.isatty()  # no bar in a log file
-        return tqdm(
-            total=self.total, initial=self.step, unit="step", disable=quiet, dynamic_ncols=True
-        )
 
     # -------------------------------------------------------------- while it trains
 
@@ -150,11 +131,8 @@ class Run:
             raise Diverged(messages.not_finite(chunk.step + good, self.directory, self.config))
         self.step = chunk.end
         self._warn(self._watch.metrics(self.step, metrics))
-        self._bar.update(len(metrics))
         d_loss, g_loss = (float(loss) for loss in metrics[-1, :2])
-        rate = self._clock.images_per_second
-        speed = {} if rate is None else {"images/s": f"{rate:.0f}"}
-        self._bar.set_postfix({"D": f"{d_loss:.3f}", "G": f"{g_loss:.3f}", **speed}, refresh=False)
+        self._progress.advance(len(metrics), d_loss, g_loss, self._clock.images_per_second)
 
     def shows(self, end: int) -> bool:
         """Is a sample grid due after `end` updates?"""
@@ -204,19 +182,11 @@ class Run:
             self._say(warning)
 
     def _say(self, line: str) -> None:
-        self._bar.clear()  # the bar is on stderr, the line on stdout
-        try:
-            print(line, flush=True)
-        except BrokenPipeError:
-            raise
-        except OSError:
-            pass  # a log file on a full disk; Python keeps the line and tries again
-        self._bar.refresh()
+        self._progress.say(line)
 
     # -------------------------------------------------------------- how it ends
 
     def _finish(self) -> None:
-        self._bar.close()
         self._records.flush(self.step)
         write_overviews(self.directory)
         try:
