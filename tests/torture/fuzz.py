@@ -17,7 +17,7 @@ SECONDS = 5  # for one input; a good file takes a millisecond
 RESIDENT = 1024  # MiB that may be added
 ADDRESSES = 4 * 2**30  # bytes; to ask for more than is there is an error at once
 # Whose branches guide it: ours, and those that read a file for us in Python.
-INSTRUMENTED = ["common", "compare.report", "compare.quality.evaluate", "PIL", "zipfile"]
+INSTRUMENTED = ["common", "compare.report", "compare.runs", "compare.quality", "PIL", "zipfile"]
 COUNTS = "counts.json"  # in FOLDER: {"tried", "accepted"}
 
 
