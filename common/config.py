@@ -30,10 +30,10 @@ BY_RECIPE: Any = None  # the default of a number that the recipe decides
 class Config:
     """One experiment. The same values and the same seed give the same training in every backend.
 
-    What the recipe decides (recipes.DECIDED) is None until given, and is filled in as the Config is
-    made, so no Config is half resolved: whoever holds one reads numbers, the recipe's or those that
-    were said. dataclasses.replace would hand them on to another recipe as if they had been said,
-    so a Config of another recipe is made anew; ValueError tells whoever forgets.
+    A number that the recipe decides (recipes.DECIDED) is None until it is given or, when the Config
+    is made, taken from the recipe. So every Config is resolved, its fields are plain numbers, and
+    no second class for unresolved settings is needed. dataclasses.replace hands the numbers on as
+    if they had been given, and so raises ValueError for another recipe: make a new Config for it.
     """
 
     seed: int = 0
@@ -74,7 +74,7 @@ class Config:
     """How many images to train on: the first ones of the training file. [batch size, 60000]"""
 
     architecture: Literal["mnist28"] = "mnist28"
-    """The two networks; common/architecture.py has their tables."""
+    """The two networks, as in the tables of common/architecture.py."""
 
     recipe: Literal["published", "tuned"] = "published"
     """The training recipe: the updates as the tutorial published them, or tuned for the quality of
@@ -92,20 +92,21 @@ class Config:
     checkpoint_every: int = 500
     """Iterations between two checkpoints; one more is written at the end and on Ctrl-C."""
 
-    numbers_of: InitVar[str | None] = None  # what filled them in; dataclasses.replace hands it on
+    # The architecture and recipe that the numbers are of. No field, but replace() hands it on.
+    numbers_of: InitVar[str | None] = None
 
     def __post_init__(self, numbers_of: str | None) -> None:
-        filled_by = f"{self.architecture} {self.recipe}"
-        if numbers_of not in (None, filled_by):
-            raise ValueError(f"numbers of {numbers_of} cannot become {filled_by}'s: make a Config")
-        object.__setattr__(self, "numbers_of", filled_by)
+        decides = f"{self.architecture} {self.recipe}"
+        if numbers_of not in (None, decides):
+            raise ValueError(f"the numbers are of {numbers_of}; make a new Config for {decides}")
+        object.__setattr__(self, "numbers_of", decides)
         for name in recipes.DECIDED:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, getattr(recipe_of(self), name))
 
 
 def recipe_of(config: Config) -> Recipe:
-    """How the two networks are updated."""
+    """The recipe that a Config names."""
     return recipes.get(config.architecture, config.recipe)
 
 

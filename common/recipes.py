@@ -1,7 +1,7 @@
 """The training recipes of each architecture, and what of a step depends on its number alone.
 
 `published` is the tutorial's: the same update at every step. `tuned` trains the same two networks
-for as many iterations, and was searched for on MNIST (README, "Quality").
+for as many iterations, and was searched for on MNIST (docs/quality.md).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 class Recipe:
     """How the two networks are updated, besides the losses, which every recipe shares."""
 
-    # The defaults of the flags of these names (DECIDED).
+    # Defaults of the Config's fields of these names, see DECIDED.
     learning_rate: float  # D's, at the start
     beta1: float
     beta2: float

@@ -34,7 +34,7 @@ def test_no_config_has_the_numbers_of_another_recipe_unsaid() -> None:
     said = dict.fromkeys(("beta1", "beta2"), 0.5)
     assert Config(recipe="tuned", **said) == dataclasses.replace(Config(recipe="tuned"), **said)
     for base in (Config(), TrainArguments()):
-        with pytest.raises(ValueError, match="numbers of mnist28 published"):
+        with pytest.raises(ValueError, match="numbers are of mnist28 published"):
             dataclasses.replace(base, recipe="tuned", learning_rate=1e-4)
 
 
