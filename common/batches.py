@@ -57,7 +57,7 @@ def words(seed: int, purpose: int, index: int, count: int) -> NDArray[np.uint64]
 
 
 def uniform(seed: int, purpose: int, index: int, count: int) -> NDArray[np.float32]:
-    """`count` float32 values, uniform in [-1, 1) on a grid of 2**-23; each is exact."""
+    """`count` float32 values, uniform in [-1, 1): multiples of 2**-23, without rounding."""
     raw = words(seed, purpose, index, (count + 1) // 2).astype("<u8").view("<u4")[:count]
     return (raw >> 8).astype(np.float32) * np.float32(2**-23) - np.float32(1)
 
@@ -106,7 +106,7 @@ def indices(seed: int, step: int, batch_size: int, size: int) -> NDArray[np.int6
 
 
 def chunk_end(config: Config, step: int, chunk_steps: int) -> int:
-    """Where the chunk that begins at `step` ends: at the latest where something is to be saved."""
+    """Where the chunk from `step` on ends: at the latest where something is shown or saved."""
     every = (chunk_steps, config.show_every, config.checkpoint_every)
     return min(total_steps(config), *((step // n + 1) * n for n in every))
 

@@ -133,7 +133,7 @@ def _write(
     **more: str,
 ) -> None:
     """Write arrays with the metadata that load() expects, and `more` of it."""
-    from safetensors.numpy import save as serialize  # a state can be made and used without it
+    from safetensors.numpy import save as serialize  # here: a state can be made and used without it
 
     metadata = {
         "format_version": FORMAT_VERSION,

@@ -145,10 +145,10 @@ def idx(array: NDArray[np.uint8]) -> bytes:
 def ensure_mnist(
     data_dir: str, say: Say = print, wanted: Collection[str] | None = None
 ) -> dict[str, bytes]:
-    """Verify MNIST's four files, fetching into data_dir what is not there; the wanted contents.
+    """Verify MNIST's four files in data_dir, fetching those that are not there.
 
-    wanted: names of MNIST_FILES, None for all of them. Two processes may call it at once: the
-    second waits, then finds the files.
+    Returns the contents of the wanted ones by name; None means all four. Two processes may call it
+    at once: the second waits, then finds the files. Raises UserError.
     """
     wanted = MNIST_FILES if wanted is None else wanted
     raw = Path(data_dir) / "MNIST" / "raw"
@@ -196,10 +196,11 @@ def _unusable(data_dir: str, error: OSError) -> UserError:
 def _read_verified(
     raw: Path, wanted: Collection[str]
 ) -> tuple[dict[str, bytes], list[str], list[Path]]:
-    """The wanted files with the right sum; the names of all that lack it, the paths of the wrong.
+    """Contents of the wanted files, names of those not there or wrong, and paths of the wrong.
 
-    A stamp beside the folder remembers what was hashed; a file that still has the size and times
-    of its stamp is not hashed again, nor read unless it is wanted.
+    Wrong is a file of another MD5 sum, or what is no file. A stamp beside the folder remembers what
+    was hashed; a file that still has the size and times of its stamp is not hashed again, nor read
+    unless it is wanted.
     """
     files: dict[str, bytes] = {}
     missing, wrong = [], []
