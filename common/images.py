@@ -15,6 +15,7 @@ from PIL import Image
 from common.checkpoint import read_regular, write_atomically
 
 LARGEST_PICTURE = 2**26  # pixels
+GRID_GAP = 2  # pixels between the images of a grid
 GRID_ZOOM = 3  # an image's pixels are small on a screen
 Floats = NDArray[np.floating[Any]]
 
@@ -34,7 +35,9 @@ def to_uint8(x: Floats) -> NDArray[np.uint8]:
     return np.rint(np.clip((x.astype(np.float64) + 1) * 127.5, 0, 255)).astype(np.uint8)
 
 
-def grid(images: NDArray[np.uint8], columns: int | None = None, gap: int = 2) -> NDArray[np.uint8]:
+def grid(
+    images: NDArray[np.uint8], columns: int | None = None, gap: int = GRID_GAP
+) -> NDArray[np.uint8]:
     """(N, H, W, C) -> one image of rows of them, (rows, columns) as square as they come.
 
     `gap` pixels of black lie between and around them.

@@ -1,1 +1,10 @@
-"""How good: distances between drawn and real digits."""
+"""How good the images of a run are.
+
+measures.py    the measures, as formulas on arrays
+extractor.py   trains the classifier whose features they compare, extractor.onnx
+scorer.py      that classifier and the real digits: images -> scores
+evaluate.py    scores of runs, checkpoints and files; the command `compare.evaluate`
+progress.py    scores of the states that a run passed through
+bands.py       means and spreads over seeds; the command `compare.bands`
+pretrained.py  the generator that comes with the project, with its scores
+"""

@@ -31,7 +31,7 @@ from typing import Any
 
 import tyro
 
-from common import batches, checkpoint, commandline, datasets
+from common import batches, checkpoint, commandline, datasets, images
 from common.checkpoint import CheckpointError, write_atomically
 from common.environment import git_commit
 from common.limits import UserError
@@ -87,7 +87,11 @@ def write(
         "rungs": rungs(ladder),
         "quality": quality(runs),
         "bench": rates,
-        "grid": {"images": SHOWN_IMAGES, "columns": math.ceil(math.sqrt(SHOWN_IMAGES)), "gap": 2},
+        "grid": {
+            "images": SHOWN_IMAGES,
+            "columns": math.ceil(math.sqrt(SHOWN_IMAGES)),
+            "gap": images.GRID_GAP,
+        },
         "noise": _noise(runs),
     }
     try:  # from here on only the disk can refuse
@@ -179,11 +183,11 @@ def divergence(runs: list[Record], parity: dict[str, Any] | None) -> dict[str, A
     numbers = {record.path: index for index, record in enumerate(runs)}
     own = [
         {
-            "run": numbers[found["run"]],
-            "reference": numbers[found["reference"]],
-            "values": records.floats(found["values"]),
+            "run": numbers[run.path],
+            "reference": numbers[first.path],
+            "values": records.floats(values),
         }
-        for found in certificate.divergence([r for r in runs if r.settings is not None])
+        for run, first, values in certificate.divergence(runs)
     ]
     free = (parity or {}).get("free")
     # The kept curves may be of another measurement than the findings; then they say of which.

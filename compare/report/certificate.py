@@ -207,13 +207,11 @@ def _unknown(runs: list[Record]) -> str:
     return ", ".join(sorted({s.architecture for s in settings if not forward.knows(s)}))
 
 
-def _initial(settings: Config) -> dict[str, NDArray[np.float32]]:
-    return _parameters(settings.architecture, settings.noise_size, settings.seed)
-
-
 @functools.lru_cache(maxsize=1)  # two facts in turn ask for them
-def _parameters(name: str, noise_size: int, seed: int) -> dict[str, NDArray[np.float32]]:
-    return initial_parameters(architecture.get(name, noise_size), seed)
+def _initial(settings: Config) -> dict[str, NDArray[np.float32]]:
+    return initial_parameters(
+        architecture.get(settings.architecture, settings.noise_size), settings.seed
+    )
 
 
 def _hash(arrays: Iterable[NDArray[Any]]) -> str:
@@ -235,38 +233,36 @@ def first_losses(runs: list[Record]) -> Fact:
 
     G's loss of step 0 comes after D's first update, so it is bounded like a gradient.
     """
-    worst, pairs = {"d_loss": 0.0, "g_loss": 0.0}, 0
-    for a, b in _pairs(runs):
-        for name in worst:
-            worst[name] = max(worst[name], float(relative(a, b, name)[0]))
-        pairs += 1
-    bounds = _bound(runs, 1), _bound(runs, 2)
+    pairs = list(_pairs(runs))
+    d_worst, g_worst = (
+        max((float(relative(a, b, name)[0]) for a, b in pairs), default=0.0)
+        for name in ("d_loss", "g_loss")
+    )
+    d_bound, g_bound = _bound(runs, 1), _bound(runs, 2)
     holds = None
-    if pairs and bounds[0] is not None and bounds[1] is not None:
-        holds = worst["d_loss"] <= bounds[0] and worst["g_loss"] <= bounds[1]
+    if pairs and d_bound is not None and g_bound is not None:
+        holds = d_worst <= d_bound and g_worst <= g_bound
     return fact(
         "losses",
         holds,
-        d_worst=worst["d_loss"],
-        g_worst=worst["g_loss"],
-        d_bound=bounds[0],
-        g_bound=bounds[1],
-        pairs=pairs,
+        d_worst=d_worst,
+        g_worst=g_worst,
+        d_bound=d_bound,
+        g_bound=g_bound,
+        pairs=len(pairs),
     )
 
 
 def parting(runs: list[Record]) -> Fact:
     """The first step at which the losses of two runs of one experiment differ by more than 1%."""
-    first: int | None = None
-    pairs, equal_until = 0, 0
-    for a, b in _pairs(runs):
-        apart = np.maximum(relative(a, b, "d_loss"), relative(a, b, "g_loss")) > PARTED
-        pairs += 1
-        equal_until = max(equal_until, len(apart))
-        if apart.any():
-            step = int(apart.argmax())
-            first = step if first is None else min(first, step)
-    return fact("parting", None, first=first, pairs=pairs, steps=equal_until, share=PARTED)
+    apart = [losses_apart(a, b) > PARTED for a, b in _pairs(runs)]
+    return fact(
+        "parting",
+        None,
+        first=min((int(each.argmax()) for each in apart if each.any()), default=None),
+        pairs=len(apart),
+        steps=max(map(len, apart), default=0),
+    )
 
 
 def relative(a: Record, b: Record, name: str) -> NDArray[np.float64]:
@@ -277,18 +273,22 @@ def relative(a: Record, b: Record, name: str) -> NDArray[np.float64]:
         return np.nan_to_num(np.abs(x / y - 1), nan=0.0)
 
 
+def losses_apart(a: Record, b: Record) -> NDArray[np.float64]:
+    """The larger relative difference of the two losses, step by step."""
+    return np.maximum(relative(a, b, "d_loss"), relative(a, b, "g_loss"))
+
+
 def _pairs(runs: list[Record]) -> Iterable[tuple[Record, Record]]:
     """Every two runs of one experiment that have recorded losses from step 0 on."""
     for _, group in by_experiment(runs):
         yield from itertools.combinations([run for run in group if run.is_whole], 2)
 
 
-def divergence(runs: list[Record]) -> list[dict[str, Any]]:
-    """How each run's losses leave those of the first run of its experiment, step by step."""
+def divergence(runs: list[Record]) -> list[tuple[Record, Record, NDArray[np.float64]]]:
+    """How each run's losses leave those of the first run of its experiment: (run, first run,
+    differences by step)."""
     found = []
     for _, group in by_experiment(runs):
-        first, *others = [run for run in group if run.is_whole] or [group[0]]
-        for run in others:
-            values = np.maximum(relative(run, first, "d_loss"), relative(run, first, "g_loss"))
-            found.append({"run": run.path, "reference": first.path, "values": values})
+        whole = [run for run in group if run.is_whole]
+        found += [(run, whole[0], losses_apart(run, whole[0])) for run in whole[1:]]
     return found

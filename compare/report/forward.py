@@ -110,34 +110,18 @@ def folded(weights: Arrays) -> list[dict[str, Any]]:
     dense2, first, last = (w[f"{name}/kernel"] for name in ("dense2", "deconv1", "deconv2"))
     image2 = b2.reshape(1, SIDE, SIDE, CHANNELS)
     image3 = np.broadcast_to(b3, (1, 2 * SIDE, 2 * SIDE, len(b3)))
+
+    def layer(kind: str, kernel: Floats, bias: Floats, activation: str, **more: Any) -> Any:
+        return {"kind": kind, "kernel": kernel, "bias": bias, "activation": activation, **more}
+
+    bias2 = b1 @ dense2 + w["dense2/bias"]
+    bias3 = deconv(image2, first)[0] + w["deconv1/bias"]
+    bias4 = deconv(image3, last)[0] + w["deconv2/bias"]
     return [
-        {
-            "kind": "dense",
-            "kernel": w["dense1/kernel"],
-            "bias": w["dense1/bias"],
-            "activation": "relu",
-        },
-        {
-            "kind": "dense",
-            "kernel": a1[:, None] * dense2,
-            "bias": b1 @ dense2 + w["dense2/bias"],
-            "activation": "relu",
-            "factor": a2,
-        },
-        {
-            "kind": "deconv",
-            "side": SIDE,
-            "kernel": first.transpose(3, 0, 1, 2),
-            "bias": deconv(image2, first)[0] + w["deconv1/bias"],
-            "activation": "relu",
-        },
-        {
-            "kind": "deconv",
-            "side": 2 * SIDE,
-            "kernel": (last * a3).transpose(3, 0, 1, 2),
-            "bias": deconv(image3, last)[0] + w["deconv2/bias"],
-            "activation": "tanh",
-        },
+        layer("dense", w["dense1/kernel"], w["dense1/bias"], "relu"),
+        layer("dense", a1[:, None] * dense2, bias2, "relu", factor=a2),
+        layer("deconv", first.transpose(3, 0, 1, 2), bias3, "relu", side=SIDE),
+        layer("deconv", (last * a3).transpose(3, 0, 1, 2), bias4, "tanh", side=2 * SIDE),
     ]
 
 

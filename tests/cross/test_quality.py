@@ -339,6 +339,49 @@ def test_only_rows_of_the_same_measure_are_kept(tmp_path: Path) -> None:
     assert not bands.is_of(record["rows"][0], "tuned", "bfloat16")
 
 
+def test_what_is_not_here_keeps_its_scores_and_the_rest_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, asked = tmp_path / "quality.json", []
+
+    class Scorer:
+        class extractor:
+            test_accuracy = 0.99
+
+        def __init__(self, data_dir: str) -> None: ...
+
+        def floor(self, count: int) -> dict[str, float]:
+            return run_of(0.5)["measures"]
+
+    def train(job: runs.Job) -> runs.Outcome | None:
+        asked.append(job.run.name)
+        job.run.mkdir(parents=True)
+        (job.run / checkpoint.FILE_NAME).touch()
+        return runs.Outcome("diverged", 1) if job.settings.seed == 1 else None
+
+    monkeypatch.setattr(bands, "Scorer", Scorer)
+    monkeypatch.setattr(runs, "train", train)
+    monkeypatch.setattr(evaluate, "scores", lambda run, engine, scorer: run_of(3.0))
+
+    def record(*arguments: str) -> dict:
+        given = ["--runs-dir", str(tmp_path / "runs"), "--out", str(out), *arguments]
+        monkeypatch.setattr("sys.argv", ["bands", *given])
+        bands.main()
+        return json.loads(out.read_text())
+
+    first = record("--engines", "pytorch", "--seeds", "2")
+    assert asked == ["pytorch-mnist-seed0", "pytorch-mnist-seed1"]
+    assert [run["failed"] for run in first["rows"][0]["runs"]] == [False, True]
+    shutil.rmtree(tmp_path / "runs")
+    found = record(
+        "--engines", "pytorch,keras", "--seeds", "2,1", "--keep", "--recipe", "published"
+    )
+    assert asked[2:] == ["keras-mnist-seed0"]
+    assert [row["engine"] for row in found["rows"]] == ["pytorch", "keras"]
+    assert found["rows"][0] == first["rows"][0]
+    assert "its scores in" in capsys.readouterr().out
+
+
 def test_seeds_for_each_engine() -> None:
     assert runs.seed_counts("5", 3) == [5, 5, 5]
     assert runs.seed_counts("5,3,3", 3) == [5, 3, 3]
