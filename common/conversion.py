@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import tyro
 
-from common import checkpoint, commandline
+from common import architecture, checkpoint, commandline
+from common.architecture import Architecture
 from common.checkpoint import Arrays
 from common.config import Config, UserError
 
@@ -23,6 +24,8 @@ Import = Callable[[str, Path], Arrays]
 
 CHECKPOINT_ENDING = ".safetensors"
 FOLDER_ENDINGS = (".savedmodel",)
+LARGEST_NOISE = 65_536  # of Config's noise_size
+V = TypeVar("V", bound=Any)  # an array or tensor, with its shape
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def _import(
         read |= _read(backend, imports, "discriminator", Path(discriminator))
     chosen = replace(
         Config(),
-        noise_size=int(read["generator/dense1/kernel"].shape[0]),
+        noise_size=_noise_size(read),
         # float64 weights stay what they are; narrower ones fit into float32.
         precision="float64" if any(a.dtype == np.float64 for a in read.values()) else "float32",
     )
@@ -114,6 +117,17 @@ def _import(
         raise UserError(f"{sources} cannot be imported: {error}.") from None
     other = "" if discriminator is not None else "; the discriminator has its initial weights"
     return f"{generator} -> {target}, at step 0 with zero Adam moments{other}"
+
+
+def _noise_size(arrays: Arrays) -> int:
+    """That of a generator's canonical arrays."""
+    sizes = [
+        arrays[name].shape[axis]
+        for name, shape in shapes("generator").items()
+        for axis, length in enumerate(shape)
+        if length is None
+    ]
+    return int(sizes[0])
 
 
 def _read(backend: str, imports: dict[str, Import], network: str, path: Path) -> Arrays:
@@ -149,11 +163,71 @@ def _is_there(path: Path) -> bool:
     return path.is_file() or _is_prefix(path) or _is_saved_model(path)
 
 
-def noise_size(network: str, found: Sequence[int]) -> int:
-    """The noise size of a generator whose first kernel has this many rows; else the default.
+def table() -> Architecture:
+    """The architecture that weight files, which name none, are taken to be of."""
+    return architecture.get(Config().architecture, Config().noise_size)
 
-    found: that axis of the kernel's shape, empty if the kernel has none.
+
+Layout = Callable[[str, np.ndarray, Architecture], np.ndarray]
+Shape = tuple[int | None, ...]  # None: the noise size, which a file decides
+
+
+def shapes(network: str, layout: Layout = lambda name, array, table: array) -> dict[str, Shape]:
+    """Canonical name -> shape of a network's parameters, in table order.
+
+    layout: an implementation's from_canonical_layout, if the shapes are to be its own.
     """
-    if network == "generator" and found and 1 <= found[0] <= 65_536:
-        return int(found[0])
-    return Config().noise_size  # the shapes are compared with it, and the first mismatch is named
+    first, second = (architecture.get(table().name, size) for size in (1, 2))
+
+    def shape(name: str, of: Architecture) -> tuple[int, ...]:
+        return layout(name, np.zeros(of.parameters()[name]), of).shape
+
+    return {
+        name: tuple(
+            a if a == b else None
+            for a, b in zip(shape(name, first), shape(name, second), strict=True)
+        )
+        for name in first.parameters()
+        if name.startswith(network)
+    }
+
+
+def fits(found: Sequence[int], wanted: Shape) -> bool:
+    """Is it the shape, whatever the noise size?"""
+    return len(found) == len(wanted) and all(
+        x == y or (y is None and 1 <= x <= LARGEST_NOISE)
+        for x, y in zip(found, wanted, strict=True)
+    )
+
+
+def in_words(shape: Shape) -> str:
+    """(1 to 65536, 1024) for (None, 1024)."""
+    return str(shape).replace("None", f"1 to {LARGEST_NOISE}")
+
+
+def collect(
+    path: Path,
+    network: str,
+    values: Mapping[str, V],
+    names: Mapping[str, str],
+    wanted: dict[str, Shape],
+) -> dict[str, V]:
+    """A file's values by their canonical names. UserError at the first that is missing, unknown or
+    of another shape.
+
+    names: canonical name -> name in the file; wanted: what shapes() gives.
+    """
+    for name in (*names.values(), *values):
+        if name not in values or name not in names.values():
+            what = "has an unknown" if name in values else "lacks"
+            raise UserError(
+                f"{path} {what} tensor {name!r}; it is no {network} of this architecture."
+            )
+    for canonical, name in names.items():
+        shape = tuple(values[name].shape)
+        if not fits(shape, wanted[canonical]):
+            raise UserError(
+                f"{path} is of another architecture: {name} ({canonical}) has shape {shape}, "
+                f"not {in_words(wanted[canonical])}."
+            )
+    return {canonical: values[name] for canonical, name in names.items()}

@@ -94,14 +94,14 @@ def import_model(network: str, path: Path) -> checkpoint.Arrays:
     ours = _layers(json.loads(_network(network).to_json())) or []
     _compare_layers(network, path, layers, ours)
     epsilons = [float(x["config"]["epsilon"]) for x in layers if "epsilon" in x["config"]]
-    for epsilon, name in zip(epsilons, ("norm1", "norm2", "norm3"), strict=False):
+    variances = [name for name in arrays if name.endswith("/moving_variance")]
+    for epsilon, name in zip(epsilons, variances, strict=False):
         if epsilon != BATCH_NORM_EPSILON:
-            variance = arrays[f"generator/{name}/moving_variance"]
-            shift = np.asarray(epsilon - BATCH_NORM_EPSILON, variance.dtype)
-            arrays[f"generator/{name}/moving_variance"] = variance + shift
+            arrays[name] += np.asarray(epsilon - BATCH_NORM_EPSILON, arrays[name].dtype)
             print(
-                f"{path}: {name}'s epsilon is {epsilon:g}, here {BATCH_NORM_EPSILON:g}; the "
-                "difference was added to its running variance, so samples stay the same."
+                f"{path}: {name.split('/')[1]}'s epsilon is {epsilon:g}, here "
+                f"{BATCH_NORM_EPSILON:g}; the difference was added to its running variance, so "
+                "samples stay the same."
             )
     return arrays
 
@@ -181,26 +181,12 @@ def _import(network: str, path: Path, content: io.BytesIO) -> checkpoint.Arrays:
             f"{path}: the optimizer's moments are left out, since Keras's Adam counts and places "
             "its epsilon in its own way; training goes on with moments of zero."
         )
-    wanted = _stored_names(network)
-    for name in (*wanted, *values):
-        if name not in values or name not in wanted:
-            what = "lacks" if name in wanted else "has an unknown"
-            raise UserError(
-                f"{path} {what} weight {name!r}; it is no {network} of this architecture."
-            )
-    first = next(name for name, canonical in wanted.items() if canonical.endswith("dense1/kernel"))
-    size = conversion.noise_size(network, values[first].shape[:1])
-    shapes = architecture.get("mnist28", size).parameters()
-    arrays = {}
-    for name, canonical in wanted.items():
-        if values[name].shape != shapes[canonical]:
-            raise UserError(
-                f"{path} is of another architecture: {name} ({canonical}) has shape "
-                f"{values[name].shape}, not {shapes[canonical]}."
-            )
-        if values[name].dtype.kind != "f":
-            raise UserError(f"{path}: {name} holds {values[name].dtype}, not floating point.")
-        arrays[canonical] = values[name]
+    arrays = conversion.collect(
+        path, network, values, _stored_names(network), conversion.shapes(network)
+    )
+    for name, array in arrays.items():
+        if array.dtype.kind != "f":
+            raise UserError(f"{path}: {name} holds {array.dtype}, not floating point.")
     return arrays
 
 
@@ -235,7 +221,7 @@ def _network(network: str) -> Any:
 
 
 def _stored_names(network: str) -> dict[str, str]:
-    """Name in a file of Keras's -> canonical name, in the table's order, seen in a file of ours.
+    """Canonical name -> name in a file of Keras's, seen in a file of ours.
 
     Keras names a layer by its class and its number: layers/dense_1/vars/0.
     """
@@ -243,14 +229,14 @@ def _stored_names(network: str) -> dict[str, str]:
     from keras_impl.canonical import parameter_tensors
 
     with quiet(), tempfile.TemporaryDirectory() as folder:
-        variables = parameter_tensors(model, network, architecture.get("mnist28", 96))
+        variables = parameter_tensors(model, network, conversion.table())
         for mark, variable in enumerate(variables.values()):
             variable.assign(np.full(variable.shape, mark, np.float32))
         file = Path(folder) / "marked.weights.h5"
         model.save_weights(file)
         marked = _read(file, io.BytesIO(file.read_bytes()))
     names = {int(array.flat[0]): name for name, array in marked.items()}
-    return {names[mark]: canonical for mark, canonical in enumerate(variables)}
+    return {canonical: names[mark] for mark, canonical in enumerate(variables)}
 
 
 if __name__ == "__main__":

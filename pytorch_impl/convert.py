@@ -1,7 +1,7 @@
 """PyTorch's own weight files <-> checkpoints: `python -m pytorch_impl.convert --help`.
 
 .pth is a state_dict as the tutorial's classes save it; .pt2 is the generator as torch.export writes
-it: noise (N, Z) -> images (N, 1, 28, 28) in evaluation mode, any N.
+it: noise (N, Z) -> images (N, C, H, W) in evaluation mode, any N.
 """
 
 from __future__ import annotations
@@ -51,8 +51,10 @@ def export_program(saved: checkpoint.Checkpoint, network: str, path: Path) -> No
 
     module = to_framework(saved, network)
     dtype = torch.float64 if saved.config.precision == "float64" else torch.float32
-    shape = (2, saved.config.noise_size) if network == "generator" else (2, 1, 28, 28)
-    example = torch.zeros(shape, dtype=dtype)
+    table = architecture.get(saved.config.architecture, saved.config.noise_size)
+    height, width, channels = table.image_shape
+    shape = (table.noise_size,) if network == "generator" else (channels, height, width)
+    example = torch.zeros((2, *shape), dtype=dtype)
     dynamic = {0: torch.export.Dim("batch", min=1)}
     program = torch.export.export(module, (example,), dynamic_shapes=(dynamic,))
     content = io.BytesIO()
@@ -70,31 +72,15 @@ def import_state_dict(network: str, path: Path) -> checkpoint.Arrays:
 
     values = _without_prefixes(_load(network, path))
     values = {k: v for k, v in values.items() if not k.endswith("num_batches_tracked")}
-    names = canonical.parameter_names(network, architecture.get("mnist28", 96))
-    theirs = _names_in_sequential(values, list(names.values()))  # ours -> theirs
-    for ours in names.values():
-        if theirs.get(ours, ours) not in values:
-            raise UserError(f"{path} lacks tensor {ours!r}; it is no {network} of the tutorial's.")
-    for name in values:
-        if name not in {theirs.get(ours, ours) for ours in names.values()}:
-            raise UserError(
-                f"{path} has an unknown tensor {name!r}; it is no {network} of the tutorial's."
-            )
-    first = values[theirs.get("fc.0.weight", "fc.0.weight")].shape
-    table = architecture.get("mnist28", conversion.noise_size(network, first[-1:]))
-    shapes = table.parameters()
-    arrays = {}
-    for parameter, ours in names.items():
-        name = theirs.get(ours, ours)
-        shape = canonical.from_canonical_layout(parameter, np.zeros(shapes[parameter]), table).shape
-        if values[name].shape != shape:
-            raise UserError(
-                f"{path} is of another architecture: {name} has shape "
-                f"{tuple(values[name].shape)}, not {shape}."
-            )
-        found = _numpy(path, name, values[name])
-        arrays[parameter] = canonical.to_canonical_layout(parameter, found, table)
-    return arrays
+    table = conversion.table()
+    ours = canonical.parameter_names(network, table)
+    theirs = _names_in_sequential(values, list(ours.values()))
+    names = {name: theirs.get(child, child) for name, child in ours.items()}
+    wanted = conversion.shapes(network, canonical.from_canonical_layout)
+    return {
+        name: canonical.to_canonical_layout(name, _numpy(path, names[name], tensor), table)
+        for name, tensor in conversion.collect(path, network, values, names, wanted).items()
+    }
 
 
 def _load(network: str, path: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 .ckpt is the prefix of a tf.train.Checkpoint of the network's variables (NAME.ckpt.index and
 NAME.ckpt.data-*). .savedmodel is a folder; its serving signature takes `noise`, float32 (N, Z), any
-N, and gives `images` (N, 28, 28, 1) in evaluation mode (of the discriminator: images -> logits).
+N, and gives `images` (N, H, W, C) in evaluation mode (of the discriminator: images -> logits).
 Neither file holds a batch norm's epsilon or a slope: imported weights are taken to be for 1e-5 and
 0.01.
 """
@@ -71,17 +71,18 @@ def export_saved_model(saved: checkpoint.Checkpoint, network: str, path: Path) -
     import tensorflow as tf
 
     dtype = module.dense1.kernel.dtype
-    shape: tuple[int | None, ...]
+    table = architecture.get(saved.config.architecture, saved.config.noise_size)
+    shape: tuple[int, ...]
     if network == "generator":
-        source, result, shape = "noise", "images", (None, saved.config.noise_size)
+        source, result, shape = "noise", "images", (table.noise_size,)
     else:
-        source, result, shape = "images", "logits", (None, 28, 28, 1)
+        source, result, shape = "images", "logits", table.image_shape
 
     def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
         return {result: module(tf.cast(x, dtype))}
 
     signature = tf.function(serve, autograph=False).get_concrete_function(
-        tf.TensorSpec(shape, tf.float32, name=source)
+        tf.TensorSpec((None, *shape), tf.float32, name=source)
     )
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         written = Path(folder, path.name)
@@ -111,54 +112,33 @@ def import_checkpoint(network: str, path: Path) -> checkpoint.Arrays:
     several objects must call the network `generator` or `discriminator`. Optimizers are left out.
     """
     values = _read(network, path)
-    names = {name.removeprefix(f"{network}/"): name for name in _parameters(network, 96)}
-    if set(names) != set(values):
-        return _import_by_shape(network, path, values)
-    size = conversion.noise_size(network, values["dense1/kernel"].shape[:1])
-    for name, canonical in names.items():
-        shape = _parameters(network, size)[canonical]
-        if values[name].shape != shape:
-            raise UserError(
-                f"{path} is of another architecture: {name} has shape {values[name].shape}, "
-                f"not {shape}."
-            )
-    return {canonical: values[name] for name, canonical in names.items()}
+    wanted = conversion.shapes(network)
+    names = {name: name.removeprefix(f"{network}/") for name in wanted}
+    if set(names.values()) != set(values):
+        names = _names_by_shape(network, path, values, wanted)
+    return conversion.collect(path, network, values, names, wanted)
 
 
-def _parameters(network: str, noise_size: int) -> dict[str, tuple[int, ...]]:
-    """Canonical name -> shape of one network."""
-    shapes = architecture.get("mnist28", noise_size).parameters()
-    return {name: shape for name, shape in shapes.items() if name.startswith(network)}
-
-
-def _import_by_shape(network: str, path: Path, values: dict[str, np.ndarray]) -> checkpoint.Arrays:
-    """The variables under their canonical names, by kind and shape."""
-    kinds = {word: kind for kind, words in KINDS.items() for word in words}
-    of = {name: kinds.get(name.rpartition("/")[2]) for name in values}
-    firsts = [
-        values[name].shape
-        for name in values
-        if of[name] == "kernel" and values[name].shape[1:] == (1024,)
-    ]
-    size = conversion.noise_size(network, firsts[0][:1] if firsts else ())
-    arrays: checkpoint.Arrays = {}
-    taken = set()
-    for canonical, shape in _parameters(network, size).items():
+def _names_by_shape(
+    network: str, path: Path, values: checkpoint.Arrays, wanted: dict[str, conversion.Shape]
+) -> dict[str, str]:
+    """Canonical name -> the variable in the file that has its kind and shape."""
+    names = {}
+    for canonical, shape in wanted.items():
         kind = canonical.rpartition("/")[2]
-        fitting = [name for name in values if of[name] == kind and values[name].shape == shape]
+        fitting = [
+            name
+            for name, array in values.items()
+            if name.rpartition("/")[2] in KINDS[kind] and conversion.fits(array.shape, shape)
+        ]
         if len(fitting) != 1:
             raise UserError(
-                f"{path} has {'several' if fitting else 'no'} {kind} of shape {shape}, "
-                f"{canonical} here; it is no {network} of this architecture."
+                f"{path} has {'several' if fitting else 'no'} {kind} of shape "
+                f"{conversion.in_words(shape)}, {canonical} here; it is no {network} of this "
+                "architecture."
             )
-        arrays[canonical] = values[fitting[0]]
-        taken.add(fitting[0])
-    for name in values:
-        if name not in taken:
-            raise UserError(
-                f"{path} has an unknown tensor {name!r}; it is no {network} of this architecture."
-            )
-    return arrays
+        names[canonical] = fitting[0]
+    return names
 
 
 def _read(network: str, path: Path) -> dict[str, np.ndarray]:
