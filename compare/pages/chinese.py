@@ -1,4 +1,4 @@
-"""The generated tables of README.zh-CN.md: what their cells and sentences are in Chinese.
+"""The generated table of docs/porting-traps.zh-CN.md: what its cells and sentences are in Chinese.
 
 A cell that is not here stays English; tests/cross/test_docs.py finds it.
 """
@@ -9,43 +9,6 @@ import re
 
 # Whole cells.
 CELLS = {
-    "rung": "级",
-    "precision": "精度",
-    "worst pair": "差异最大的一对",
-    "worst difference": "最大差异",
-    "bound": "上限",
-    "0: initial weights, names, shapes": "0：初始权重、名称、形状",
-    "1: outputs": "1：输出",
-    "2: gradients": "2：梯度",
-    "3: one iteration": "3：一次迭代",
-    "4: losses of a run, free run": "4：一次训练的损失，自由运行",
-    "4: losses of a run, windows": "4：一次训练的损失，分窗口",
-    "5: A continued in B": "5：A 训练，B 续训",
-    "ms per iteration (quartiles)": "每次迭代毫秒数（四分位数）",
-    "images/s": "图像/秒",
-    "times the framework's own loop": "是框架自身循环的几倍",
-    "of the limit": "极限的几倍",
-    "start to first step": "启动到第一步",
-    "of it compiling": "其中编译",
-    "peak memory": "内存峰值",
-    "runs": "运行数",
-    "failed": "失败",
-    "Fréchet distance": "Fréchet 距离",
-    "kernel distance": "核距离",
-    "precision (3-NN)": "精确率（3-NN）",
-    "recall (3-NN)": "召回率（3-NN）",
-    "KL of classes": "类别 KL",
-    "rarest class": "最少的类别",
-    "confident digits": "清晰的数字",
-    "distance to training images": "到训练图像的距离",
-    "distance to other samples": "到其他样本的距离",
-    "D loss": "D 损失",
-    "G loss": "G 损失",
-    "real digits, held out": "未见过的真实数字",
-    "tried on purpose": "故意尝试",
-    "times": "次数",
-    "survived": "幸存",
-    "lost": "丢失",
     "trap": "陷阱",
     "error, and ours": "误差；我们的误差",
     "outputs": "输出",
@@ -344,43 +307,15 @@ TRAPS = {
     ),
 }
 
-# Cells with figures or names in them, as patterns and what takes their place.
-PATTERNS = {
-    r"(\S+) and (\S+)": r"\1 与 \2",
-    r"Keras `train_step` under `fit`, on (\w+)": r"Keras 的 `train_step` 加 `fit`，在 \1 上",
-}
 
-# The sentences below the tables, as patterns and what takes their place.
-SENTENCES = {
-    r"^(\d+) samples of each run against (\d+) test digits; mean ± standard deviation over seeds "
-    r"\(of one run: over parts of its samples\); losses are means of the last (\d+) iterations; "
-    r"extractor (\w+), (.*) accurate\. Commands: (.*)\.$": (
-        r"每次运行 \1 个样本，对照 \2 个测试数字；各种子的均值 ± 标准差"
-        r"（单次运行：其样本各部分的标准差）；损失是最后 \3 次迭代的均值；"
-        r"特征提取器 \4，准确率 \5。命令：\6。"
-    ),
-    r"^- (\w+), (\S+(?: \(\w+\))?) to (\S+(?: \(\w+\))?): "
-    r"ratio of the geometric mean Fréchet distances ([\d.]+), "
-    r"(not shown to be )?equivalent within a factor of ([\d.]+) \(p = (.*)\)$": (
-        r"- \1，\2 对 \3：Fréchet 距离几何均值之比 \4，以 \6 倍为界的等价检验 p = \7"
-    ),
-    r"^Measured on (.*) with (`.*`)\.$": r"在 \1 上测得，命令：\2。",
-    r"(?<=\d) cores(?=, batch)": " 核",
-    r"）, (?=\d+ GFLOP/s)": "），",
-    r"^Measured on (.*), batch ([\d, ]+)\. ": r"在 \1 上测得，批次大小 \2。",
-    r"The best large product here reaches (.*); a copy (\d+ GB/s)\. Command: (`.*`)\.$": (
-        r"在这台机器上，大矩阵乘法最快为 \1，内存拷贝为 \2。命令：\3。"
-    ),
-}
+# The sentence below the table, as a pattern and what takes its place.
+MEASURED = r"^Measured on (.*) with (`.*`)\.$", r"在 \1 上测得，命令：\2。"
 
 
 def in_chinese(text: str) -> str:
-    """The tables in a text and the sentences below them, as far as they are known here."""
+    """The table in a text and the sentence below it, as far as they are known here."""
     text = re.sub(r"(?<=\| )[^|\n]+(?= \|)", lambda cell: of_cell(cell[0]), text)
-    text = re.sub(r"(\d GFLOP/s) in (\w+) \((\w+)\)", r"\1（\2，\3）", text)
-    for english, chinese in SENTENCES.items():
-        text = re.sub(english, chinese, text, flags=re.MULTILINE)
-    return text
+    return re.sub(*MEASURED, text, flags=re.MULTILINE)
 
 
 def of_cell(text: str) -> str:
@@ -390,7 +325,4 @@ def of_cell(text: str) -> str:
         return f"**{name}**：{wrong}"
     if error := re.fullmatch(r"(\S+) \((.*)\); (\S+)", text):
         return f"{error[1]}（{CELLS.get(error[2], error[2])}）；{error[3]}"
-    for english, chinese in PATTERNS.items():
-        if found := re.fullmatch(english, text):
-            return found.expand(chinese)
     return CELLS.get(text, text)

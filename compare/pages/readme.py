@@ -16,6 +16,7 @@ from typing import Any
 
 from common.checkpoint import write_atomically
 from compare.engines import ROOT
+from compare.pages import results
 from compare.pages.chinese import in_chinese
 from compare.parity.ladder import TITLES, worst_of_rungs
 from compare.quality import bands
@@ -23,7 +24,17 @@ from compare.speed import bench
 from tests.torture import row as torture
 
 BACKENDS = {"PyTorch": "pytorch_impl", "TensorFlow": "tensorflow_impl", "Keras": "keras_impl"}
-PAGES = ("README.md", "README.zh-CN.md", "docs/side-by-side.md", "docs/torture.md")
+PAGES = (
+    "README.md",
+    "README.zh-CN.md",
+    *(
+        f"docs/{name}.md"
+        for name in (
+            "side-by-side", "parity", "porting-traps", "porting-traps.zh-CN", "speed", "quality",
+            "torture",
+        )
+    ),
+)  # fmt: skip
 BLOCK = re.compile(
     r"(?P<begin><!-- begin (?P<name>(?P<kind>[\w-]+)[^\n]*?) -->\n)"
     r".*?(?P<end><!-- end (?P=kind) -->)",
@@ -153,11 +164,13 @@ BLOCKS = {
 }
 
 
-def content(name: str) -> str:
+def content(name: str, chinese: bool = False) -> str:
     """What belongs into a block. ValueError if nothing of that name can be made."""
     kind, *arguments = name.split()
     if kind == "excerpt" and len(arguments) > 1:
         return excerpt(arguments[0], arguments[1:])
+    if name == "results":
+        return results.block(results.CHINESE if chinese else results.ENGLISH, figures)
     if name not in BLOCKS:
         raise ValueError(f"there is no block {name!r}; there are {', '.join(BLOCKS)} and excerpts")
     return BLOCKS[name]()
@@ -167,8 +180,8 @@ def filled(text: str, chinese: bool = False) -> str:
     """A page with every generated block made anew."""
 
     def block(match: re.Match[str]) -> str:
-        made = content(match["name"])
-        if chinese and match["kind"] not in ("step", "excerpt"):
+        made = content(match["name"], chinese)
+        if chinese and match["kind"] not in ("step", "excerpt", "results"):
             made = in_chinese(made)
         return f"{match['begin']}{made}\n{match['end']}"
 

@@ -1,0 +1,115 @@
+"""The README's table of results: four questions, and what was measured, a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from compare.parity.ladder import worst_of_rungs
+
+
+class Words(NamedTuple):
+    """The table in one language. The figures are named in braces."""
+
+    heading: tuple[str, str]
+    rows: tuple[tuple[str, str, str], ...]  # question, answer, page
+
+
+ENGLISH = Words(
+    ("question", "measured"),
+    (
+        (
+            "the same?",
+            "five engines in float64, the worst relative difference of an array: outputs "
+            "{rung1:.0e}, gradients {rung2:.0e}, one iteration {rung3:.0e}, trained in one and continued in "
+            "another {rung5:.0e}",
+            "parity.md",
+        ),
+        (
+            "how fast?",
+            "ms per iteration on 2 cores (and in bfloat16): PyTorch {pytorch_float32:.0f} "
+            "({pytorch_bfloat16:.0f}), TensorFlow {tensorflow_float32:.0f} "
+            "({tensorflow_bfloat16:.0f}), Keras {keras_float32:.0f} ({keras_bfloat16:.0f}): "
+            "{pytorch_times:.1f}, {tensorflow_times:.1f} and {keras_times:.1f} times the speed of "
+            "their tutorials' loops",
+            "speed.md",
+        ),
+        (
+            "how good?",
+            "Fréchet distance to real digits: {published:.1f} by recipe `published`, {tuned:.2f} "
+            "by `tuned`, {real:.2f} for other real digits",
+            "quality.md",
+        ),
+        (
+            "what if it breaks?",
+            "{tried:,} faults, kills, full disks, broken files and wrong flags, and {fuzzed:,} "
+            "fuzzed inputs: {lost} times something was lost",
+            "torture.md",
+        ),
+    ),
+)
+
+CHINESE = Words(
+    ("问题", "实测"),
+    (
+        (
+            "真的一样吗？",
+            "五个引擎，float64，单个数组的最大相对差异：输出 {rung1:.0e}，梯度 {rung2:.0e}，"
+            "一次迭代 {rung3:.0e}，在一个引擎里训练、在另一个里续训 {rung5:.0e}",
+            "parity.md",
+        ),
+        (
+            "有多快？",
+            "2 核上每次迭代的毫秒数（括号内为 bfloat16）：PyTorch {pytorch_float32:.0f}"
+            "（{pytorch_bfloat16:.0f}），TensorFlow {tensorflow_float32:.0f}"
+            "（{tensorflow_bfloat16:.0f}），Keras {keras_float32:.0f}（{keras_bfloat16:.0f}）；"
+            "速度分别是各自教程循环的 {pytorch_times:.1f}、{tensorflow_times:.1f} 和 "
+            "{keras_times:.1f} 倍",
+            "speed.md",
+        ),
+        (
+            "画得多好？",
+            "到真实数字的 Fréchet 距离：配方 `published` 为 {published:.1f}，`tuned` 为 "
+            "{tuned:.2f}，另一批真实数字为 {real:.2f}",
+            "quality.md",
+        ),
+        (
+            "坏了怎么办？",
+            "{tried:,} 次故障、杀死、磁盘写满、坏文件和错误参数，另有 {fuzzed:,} 个模糊测试输入："
+            "丢失 {lost} 次",
+            "torture.md",
+        ),
+    ),
+)
+
+
+def measured(figures: Callable[[str], Any]) -> dict[str, float]:
+    """The figures by the names that the tables use. figures: a record's name -> its JSON."""
+    found: dict[str, float] = {"real": figures("quality")["floor"]["frechet_distance"]}
+    for _, finding in worst_of_rungs(figures("parity")["findings"]):
+        if finding["precision"] == "float64":
+            found[f"rung{finding['rung']}"] = finding["difference"]
+    for row in figures("bench")["rows"]:
+        if row["times_baseline"] is not None:  # an engine's, not a baseline's
+            found[f"{row['name']}_{row['precision']}"] = row["ms"]
+            if row["precision"] == "float32":
+                found[f"{row['name']}_times"] = row["times_baseline"]
+    for row in figures("quality")["rows"]:
+        if (row["engine"], row["precision"]) == ("pytorch", "float32"):
+            found[row["recipe"]] = row["mean"]["frechet_distance"]
+    rows = [row for part in figures("torture")["parts"].values() for row in part["rows"]]
+    fuzzed = sum(row["tried"] for row in rows if row["what"].endswith(", fuzzed"))
+    tried = sum(row["tried"] for row in rows)
+    lost = tried - sum(row["survived"] for row in rows)
+    return found | {"tried": tried - fuzzed, "fuzzed": fuzzed, "lost": lost}
+
+
+def block(words: Words, figures: Callable[[str], Any]) -> str:
+    """The table as Markdown."""
+    found = measured(figures)
+    lines = [f"| {words.heading[0]} | {words.heading[1]} | |", "|---|---|---|"]
+    for question, answer, page in words.rows:
+        link = f"[{Path(page).stem}](docs/{page})"
+        lines.append(f"| {question} | {answer.format(**found)} | {link} |")
+    return "\n".join(lines)
