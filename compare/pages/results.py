@@ -22,8 +22,8 @@ ENGLISH = Words(
         (
             "the same?",
             "five engines in float64, the worst relative difference of an array: outputs "
-            "{rung1:.0e}, gradients {rung2:.0e}, one iteration {rung3:.0e}, trained in one and continued in "
-            "another {rung5:.0e}",
+            "{rung1:.0e}, gradients {rung2:.0e}, one iteration {rung3:.0e}, trained in one and "
+            "continued in another {rung5:.0e}",
             "parity.md",
         ),
         (

@@ -81,12 +81,3 @@ def test_what_a_process_imports(module: str, never: set[str]) -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert not (never | {"tensorboardX"}) & set(done.stdout.split())
-
-
-@pytest.mark.parametrize("block", ["step", "parity", "bench", "quality", "torture"])
-def test_the_readme_shows_the_real_step_and_the_stored_figures(block: str) -> None:
-    from compare.pages import readme
-
-    text = (ROOT / "README.md").read_text()
-    assert f"<!-- begin {block} -->" in text
-    assert readme.filled(text) == text, "run `make readme`"
