@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, cast
 
-from common import commandline, config
+from common import commandline
 from common.backend import Backend
-from common.config import Config, UserError
+from common.config import UserError
 
 ROOT = Path(__file__).parent.parent
 
@@ -116,51 +114,11 @@ def finish(engine: Engine, process: subprocess.Popen[str]) -> str:
     """Wait for a process; its output. UserError with the end of what it said if it failed."""
     out, err = process.communicate()
     if process.returncode:
-        raise _ended(engine, process.returncode, err or out)
+        raise ended(engine, process.returncode, err or out)
     return out
 
 
-def _ended(engine: Engine, status: int, said: str) -> UserError:
+def ended(engine: Engine, status: int, said: str) -> UserError:
+    """What to raise for a process that failed: its status and the end of what it said."""
     tail = " | ".join(said.strip().splitlines()[-3:])
     return UserError(f"The process of {engine.name} ended with {status}: {tail}")
-
-
-class Worker:
-    """A process of compare/parity/probe.py that holds one engine's state and does task after task.
-
-    Its start and the compilation of its step are paid once.
-    """
-
-    def __init__(self, engine: Engine, settings: Config) -> None:
-        self.engine = engine
-        # A file: a pipe that nobody reads would stop a process that has much to say.
-        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (close() closes it)
-        self.process = start(
-            engine,
-            "compare.parity.probe",
-            engine.package,
-            json.dumps(config.to_json(settings)),
-            threads=1,
-            stderr=self.errors,
-        )
-
-    def do(self, task: str, **arguments: object) -> None:
-        """Have one task done. UserError, with the end of what the process said, if it failed."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        try:
-            print(json.dumps({"task": task, **arguments}), file=self.process.stdin, flush=True)
-            for answer in self.process.stdout:  # a framework may print, too
-                if answer == "done\n":
-                    return
-        except BrokenPipeError:
-            pass  # it has ended before
-        self.process.wait()
-        self.errors.seek(0)
-        raise _ended(self.engine, self.process.returncode, self.errors.read())
-
-    def close(self) -> None:
-        """End the process, whatever it is doing."""
-        self.process.kill()
-        self.process.communicate()
-        self.errors.close()

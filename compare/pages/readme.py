@@ -18,7 +18,7 @@ from common.checkpoint import write_atomically
 from compare.engines import ROOT
 from compare.pages import results
 from compare.pages.chinese import in_chinese
-from compare.parity.ladder import TITLES, worst_of_rungs
+from compare.parity.rungs import TITLES, worst_of_rungs
 from compare.quality import bands
 from compare.speed import bench
 from tests.torture import row as torture

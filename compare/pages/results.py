@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from compare.parity.ladder import worst_of_rungs
+from compare.parity.rungs import worst_of_rungs
 
 
 class Words(NamedTuple):

@@ -37,7 +37,7 @@ from common.environment import git_commit
 from common.limits import UserError
 from common.run import SHOWN_IMAGES
 from compare.engines import ROOT
-from compare.parity.ladder import TITLES, worst_of_rungs
+from compare.parity.rungs import TITLES, worst_of_rungs
 from compare.quality import evaluate
 from compare.quality.scorer import EXTRACTOR_SHA256, MEASURES
 from compare.report import certificate, forward, records

@@ -25,7 +25,7 @@ from common.config import Config
 from common.initializers import initial_parameters
 from common.limits import UserError
 from common.run import SHOWN_IMAGES
-from compare.parity.ladder import FLOAT32_BOUNDS, part
+from compare.parity.rungs import FLOAT32_BOUNDS, part
 from compare.report import forward
 from compare.report.records import Record
 from compare.runs import read_header

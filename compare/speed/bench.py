@@ -24,13 +24,14 @@ from typing import Any, cast
 from tqdm import tqdm
 
 from common import architecture, checkpoint, commandline, config
-from common.config import Config, Device, Precision, UserError
+from common.config import Config, Device, Precision
 from common.datasets import ensure_mnist
 from common.environment import git_commit, processor
 from compare import engines
 from compare.engines import Engine
 from compare.speed import limits
-from compare.speed.timing import Timed, quartiles
+from compare.speed.timing import Timed, baseline_of, quartiles
+from compare.worker import Worker
 
 FRAMEWORKS = ("torch", "tensorflow", "jax")
 BASELINES = {
@@ -80,34 +81,19 @@ class BenchArguments:
 # ------------------------------------------------------------------ pairs
 
 
-def baseline_of(engine: Engine, base: Config) -> Timed:
-    """The plain loop of an engine's framework, in float32, its first step done."""
-    module = f"compare.speed.baselines.{engine.name.split('-')[0]}"
-    return Timed(BASELINES[engine.name], engine, module, {"config": config.to_json(base)})
-
-
 def measure_pair(engine: Engine, chosen: Config, rounds: int, turn: int) -> list[dict[str, Any]]:
     """An engine's row and its baseline's, from turns that alternate."""
-    task = {"package": engine.package, "config": config.to_json(chosen)}
-    pair: list[Timed] = []
-    try:
-        pair.append(Timed(engine.name, engine, "compare.speed.timing", task))
-        plain = dataclasses.replace(chosen, precision="float32", compile=False)
-        pair.append(baseline_of(engine, plain))
-        on_cpu = pair[0].on_cpu
-        steps = turn or (10 if on_cpu else 250)
+    plain = dataclasses.replace(chosen, precision="float32", compile=False)
+    with Timed(engine, chosen) as ours, Timed(engine, plain, baseline_of(engine)) as baseline:
+        steps = turn or (10 if ours.on_cpu else 250)
         # What a process finds in the caches after another's turn is not its own: the first
         # iterations of a turn are not timed. On a GPU they have a turn's length, whose graph may
         # have to be captured first.
-        warm = 1 if on_cpu else steps
+        warm = 1 if ours.on_cpu else steps
         title = f"{engine.name} {chosen.precision} {chosen.batch_size}"
         for _ in tqdm(range(rounds), title, disable=not sys.stderr.isatty(), leave=False):
-            for each in pair:
+            for each in (ours, baseline):
                 each.turn(warm, steps)
-    finally:
-        for each in pair:
-            each.close()
-    ours, baseline = pair
     ratios = [b / a for a, b in zip(ours.seconds, baseline.seconds, strict=True)]
     device = "cpu" if ours.on_cpu else "gpu"
     shared = {"engine": engine.name, "device": device, "batch_size": chosen.batch_size}
@@ -122,7 +108,7 @@ def measure_pair(engine: Engine, chosen: Config, rounds: int, turn: int) -> list
         },
         {
             **shared,
-            "name": baseline.name,
+            "name": BASELINES[engine.name],
             "precision": "float32",
             "compile": False,
             "times_baseline": None,
@@ -167,20 +153,12 @@ def measure_rates(precision: str, device: str) -> dict[str, dict[str, Any]]:
     """Framework -> {"flops", "bandwidth", "device"} of each one that is installed."""
     found = {}
     for framework in FRAMEWORKS:
-        if importlib.util.find_spec(framework) is None:
-            continue
-        command = [sys.executable, "-m", "compare.speed.baselines.product", framework]
-        done = subprocess.run(
-            [*command, json.dumps({"precision": precision, "device": device})],
-            cwd=engines.ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            tail = " | ".join(done.stderr.strip().splitlines()[-1:])
-            raise UserError(f"The large product of {framework} in {precision} failed: {tail}")
-        found[framework] = json.loads(done.stdout.splitlines()[-1])
+        bare = Engine(framework, package="", requires=(framework,))
+        if not bare.missing:
+            with Worker(bare, "compare.speed.baselines.product") as worker:
+                found[framework] = worker.ask(
+                    "rates", framework=framework, precision=precision, device=device
+                )
     return found
 
 
@@ -320,8 +298,9 @@ def title(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown."""
     lines = [
-        "| | precision | ms per iteration (quartiles) | images/s | times the framework's own loop "
-        "| of the limit | start to first step | of it compiling | peak memory |",
+        "| | precision | ms per iteration (quartiles) | images/s "
+        "| speed-up over the framework's own loop | of the limit | start to first step "
+        "| compiling | peak memory |",
         "|" + "---|" * 9,
     ]
     for row in rows:
@@ -363,12 +342,10 @@ def summary(record: dict[str, Any]) -> str:
 
 def plot(record: dict[str, Any], path: Path) -> None:
     """Milliseconds of every row as bars, a tick where its limit is."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows = record["rows"]
     figure = Figure(figsize=(9, 1.2 + 0.36 * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     for position, row in enumerate(rows):
         low, high = row["ms_quartiles"]

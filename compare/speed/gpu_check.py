@@ -1,6 +1,6 @@
 """Is a GPU's training right, and how fast? `python -m compare.gpu_check`, under eight minutes.
 
-For a bare machine: a clone of this repository, and torch, numpy and nothing else need be there.
+For a bare machine: a clone of this repository, torch and numpy, and nothing else need be there.
 pytorch_impl is checked, and keras_impl on torch and jax where Keras is installed. Each run is a
 process of its own. The images are random numbers: neither check nor timing asks what they show.
 Exit status 1 if a difference is above its bound.
@@ -11,42 +11,54 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import json
 import statistics
-import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common import commandline, config, limits
-from common.checkpoint import initial
-from common.config import Config, UserError
+from common import commandline, limits
+from common.checkpoint import Arrays, initial
+from common.config import Config, UserError, from_json
 from compare import engines
 from compare.engines import ENGINES, Engine
+from compare.parity.rungs import ANCHOR_STEPS, BOUNDS, FLOAT32_BOUNDS, part, worst
 from compare.speed import timing
+from compare.speed.timing import IMPLEMENTATION, baseline_of
+from compare.worker import Worker, serve
 
-Arrays = dict[str, NDArray[Any]]
-
-STEPS = 20  # checked iterations: the ladder's length of a window
-# The parity ladder's bounds, rungs 1, 3 and 4; its precision is float64 unless said.
-OUTPUTS, OUTPUTS_FLOAT32, ONE_STEP, LOSSES = 1e-13, 1e-5, 1e-12, 1e-10
+STEPS = ANCHOR_STEPS  # checked iterations: the length of a window of the parity ladder
+LOSSES = BOUNDS[4]
 
 
 # ------------------------------------------------------------------ one run
 
 
-def worker(task: dict[str, Any]) -> None:
-    """Outputs, the state after one iteration, the state and the losses after STEPS: one .npz.
+def run(
+    engine: Engine, settings: Config, folder: Path, chunk: int = 1, resume: bool = False
+) -> Arrays:
+    """What a process of its own computes: outputs/*, the state after one iteration first/* and at
+    the end last/*, and the losses (STEPS, 4). UserError with what it said last if it failed.
 
     chunk: iterations per call of train_chunk. resume: after half of them go on in a new state.
     """
-    settings = config.from_json(task["config"])
-    dataset = timing.RandomImages(settings)
-    backend = engines.load(task["package"])
+    out = folder / "run.npz"
+    # Two busy threads on two cores can make a small float64 step many times slower.
+    with Worker(engine, "compare.speed.gpu_check", settings, threads=1) as worker:
+        worker.ask("train", package=engine.package, chunk=chunk, resume=resume, out=str(out))
+    with np.load(out) as file:
+        return dict(file)
+
+
+def train(config: dict[str, Any], package: str, chunk: int, resume: bool, out: str) -> None:
+    """The worker's side of run()."""
+    settings = from_json(config)
+    backend = engines.load(package)
 
     def begin(arrays: Arrays) -> Any:
         state = backend.make_state(settings, arrays)
@@ -54,63 +66,26 @@ def worker(task: dict[str, Any]) -> None:
             backend.compile_step(state)
         return state
 
-    images, noise = timing.Stream(settings, dataset).next(STEPS)
-    forward = begin(initial(settings))
-    arrays: Any = {
-        f"outputs/{k}": v for k, v in backend.outputs(forward, images[0], noise[0]).items()
-    }
+    arrays: Any = {}  # of an .npz
+
+    def keep(prefix: str, found: Mapping[str, NDArray[Any]]) -> None:
+        arrays.update({prefix + name: np.array(array) for name, array in found.items()})
+
+    images, noise = timing.Stream(settings, timing.RandomImages(settings)).next(STEPS)
+    keep("outputs/", backend.outputs(begin(initial(settings)), images[0], noise[0]))
     state = begin(initial(settings))
-    cuts = [0, 1, *range(1 + task["chunk"], STEPS, task["chunk"]), STEPS]
     losses = []
-    for start, end in itertools.pairwise(cuts):
-        if task["resume"] and start >= STEPS // 2:
-            state = begin(backend.to_canonical(state))
-            task["resume"] = False
+    for start, end in itertools.pairwise([0, 1, *range(1 + chunk, STEPS, chunk), STEPS]):
+        if resume and start >= STEPS // 2:
+            state, resume = begin(backend.to_canonical(state)), False
         losses.append(backend.train_chunk(state, images[start:end], noise[start:end]))
         if end == 1:
-            arrays |= {f"first/{k}": np.array(v) for k, v in backend.to_canonical(state).items()}
-    arrays |= {f"last/{k}": np.array(v) for k, v in backend.to_canonical(state).items()}
-    np.savez(task["out"], losses=np.concatenate(losses), **arrays)
-
-
-def run(
-    engine: Engine, settings: Config, folder: Path, chunk: int = 1, resume: bool = False
-) -> Arrays:
-    """A worker's arrays. UserError with what it said last if it failed."""
-    out = folder / "run.npz"
-    task = {
-        "package": engine.package,
-        "config": config.to_json(settings),
-        "chunk": chunk,
-        "resume": resume,
-        "out": str(out),
-    }
-    # Two busy threads on two cores can make a small float64 step many times slower.
-    process = engines.start(
-        engine, "compare.speed.gpu_check", "worker", json.dumps(task), threads=1
-    )
-    engines.finish(engine, process)
-    with np.load(out) as file:
-        return {name: file[name] for name in file.files}
+            keep("first/", backend.to_canonical(state))
+    keep("last/", backend.to_canonical(state))
+    np.savez(out, losses=np.concatenate(losses), **arrays)
 
 
 # ------------------------------------------------------------------ correctness
-
-
-def difference(a: Arrays, b: Arrays, prefix: str) -> float:
-    """The largest ||a - b|| / ||b|| of the arrays under a prefix; infinite if names differ."""
-    names = [name for name in a if name.startswith(prefix)]
-    if not names or set(names) != {name for name in b if name.startswith(prefix)}:
-        return float("inf")
-    worst = 0.0
-    for name in names:
-        x, y = a[name].astype(np.float64), b[name].astype(np.float64)
-        if x.shape != y.shape or not np.isfinite(x).all():
-            return float("inf")
-        norm = float(np.linalg.norm(y))
-        distance = float(np.linalg.norm(x - y))
-        worst = max(worst, distance / norm if norm else distance)
-    return worst
 
 
 def check(engine: Engine, base: Config, folder: Path, can_compile: bool) -> bool:
@@ -123,17 +98,16 @@ def check(engine: Engine, base: Config, folder: Path, can_compile: bool) -> bool
 
     def compare(what: str, a: Arrays, b: Arrays, prefix: str, bound: float) -> None:
         nonlocal good
-        found = difference(a, b, prefix)
+        found, _ = worst(part(a, prefix), part(b, prefix))
         good &= found <= bound
         print(f"| {what} | {found:.1e} | {bound:.0e} | {'holds' if found <= bound else 'BROKEN'} |")
 
     print(f"\n{name}\n\n| | worst difference | bound | |\n|---|---|---|---|")
     eager = run(engine, double, folder)
-    compare("outputs", eager, reference, "outputs/", OUTPUTS)
-    compare(
-        "outputs in float32", run(engine, single, folder), reference32, "outputs/", OUTPUTS_FLOAT32
-    )
-    compare("state after one iteration", eager, reference, "first/", ONE_STEP)
+    compare("outputs", eager, reference, "outputs/", BOUNDS[1])
+    eager32 = run(engine, single, folder)
+    compare("outputs in float32", eager32, reference32, "outputs/", FLOAT32_BOUNDS[1])
+    compare("state after one iteration", eager, reference, "first/", BOUNDS[3])
     compare(f"losses of {STEPS} iterations", eager, reference, "losses", LOSSES)
     chunked = run(engine, double, folder, chunk=STEPS)
     compare("all iterations in one call: losses", chunked, reference, "losses", LOSSES)
@@ -142,7 +116,7 @@ def check(engine: Engine, base: Config, folder: Path, can_compile: bool) -> bool
     if can_compile:
         whole = dataclasses.replace(double, compile=True)
         compiled = run(engine, whole, folder, chunk=STEPS - 1)
-        compare("compiled: state after one iteration", compiled, reference, "first/", ONE_STEP)
+        compare("compiled: state after one iteration", compiled, reference, "first/", BOUNDS[3])
         compare("compiled: losses", compiled, reference, "losses", LOSSES)
         resumed = run(engine, whole, folder, chunk=STEPS // 4, resume=True)
         compare("compiled, continued: losses", resumed, reference, "losses", LOSSES)
@@ -169,66 +143,50 @@ def time_one(
     engine: Engine, module: str, settings: Config, turns: int, turn: int, chunk: int
 ) -> list[float]:
     """Seconds per iteration of each turn: `turn` iterations, `chunk` of them in a call."""
-    task = {
-        "package": engine.package,
-        "config": config.to_json(settings),
-        "random_images": True,
-    }
-    timed = timing.Timed(engine.name, engine, module, task)
-    try:
+    with timing.Timed(engine, settings, module, random_images=True) as timed:
         timed.turn(0, chunk)
-        timed.seconds.clear()
         means = []
         for _ in range(turns):
+            timed.seconds.clear()
             for _ in range(turn // chunk):
                 timed.turn(0, chunk)
             means.append(statistics.fmean(timed.seconds))
-            timed.seconds.clear()
-    finally:
-        timed.close()
     return means
 
 
 def speed(
-    chosen: list[Engine],
-    base: Config,
-    turns: int,
-    turn: int,
-    can_compile: bool,
-    deadline: float,
+    engine: Engine, base: Config, turns: int, turn: int, can_compile: bool, deadline: float
 ) -> None:
-    """Print the table; rows for which no time is left are named."""
+    """Print an engine's table; rows for which no time is left are named."""
     print(f"\nbatch {base.batch_size}, median of {turns} turns of {turn} iterations\n")
-    print("| | precision | ms per iteration (low to high) | images/s | times the plain loop |")
+    print("| | precision | ms per iteration (low to high) | images/s | speed-up over plain loop |")
     print("|" + "---|" * 5)
-    for engine in chosen:
-        plain: float | None = None
-        baseline = f"compare.speed.baselines.{engine.name.split('-')[0]}"
-        cases: list[tuple[str, str, Config, int]] = [("plain loop", baseline, base, turn)]
-        for compiled in (False, True) if can_compile else (False,):
-            for precision in ("float32", "bfloat16"):
-                settings = dataclasses.replace(base, precision=precision, compile=compiled)
-                for chunk in (1, turn):
-                    title = f"{'compiled' if compiled else 'eager'}, {chunk} a call"
-                    cases.append((title, "compare.speed.timing", settings, chunk))
-        for title, module, settings, chunk in cases:
-            row = f"| {engine.name}: {title} | {settings.precision} "
-            if time.monotonic() > deadline:
-                print(row + "| left out: no time left | - | - |")
-                continue
-            try:
-                seconds = time_one(engine, module, settings, turns, turn, chunk)
-            except UserError as error:
-                print(row + f"| failed: {error} | - | - |", flush=True)
-                continue
-            median = statistics.median(seconds)
-            plain = plain or (median if title == "plain loop" else None)
-            low, high = 1000 * min(seconds), 1000 * max(seconds)
-            print(
-                row + f"| {1000 * median:.3f} ({low:.3f} to {high:.3f}) "
-                f"| {settings.batch_size / median:.0f} | {plain / median if plain else 0:.2f} |",
-                flush=True,
-            )
+    plain: float | None = None
+    cases = [("plain loop", baseline_of(engine), base, turn)]
+    for compiled in (False, True) if can_compile else (False,):
+        for precision in ("float32", "bfloat16"):
+            settings = dataclasses.replace(base, precision=precision, compile=compiled)
+            for chunk in (1, turn):
+                title = f"{'compiled' if compiled else 'eager'}, {chunk} a call"
+                cases.append((title, IMPLEMENTATION, settings, chunk))
+    for title, module, settings, chunk in cases:
+        row = f"| {engine.name}: {title} | {settings.precision} "
+        if time.monotonic() > deadline:
+            print(row + "| left out: no time left | - | - |")
+            continue
+        try:
+            seconds = time_one(engine, module, settings, turns, turn, chunk)
+        except UserError as error:
+            print(row + f"| failed: {error} | - | - |", flush=True)
+            continue
+        median = statistics.median(seconds)
+        plain = plain or (median if title == "plain loop" else None)
+        low, high = 1000 * min(seconds), 1000 * max(seconds)
+        print(
+            row + f"| {1000 * median:.3f} ({low:.3f} to {high:.3f}) "
+            f"| {settings.batch_size / median:.0f} | {plain / median if plain else 0:.2f} |",
+            flush=True,
+        )
 
 
 # ------------------------------------------------------------------ the whole
@@ -262,35 +220,27 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def describe(device: str) -> str:
     """The device in words. UserError without torch, or if the device is absent."""
-    if ENGINES["pytorch"].missing:
+    engine = ENGINES["pytorch"]
+    if engine.missing:
         raise UserError("compare.gpu_check needs torch, which is not installed.")
-    process = engines.start(ENGINES["pytorch"], "compare.speed.gpu_check", "describe")
-    version, _, name = engines.finish(ENGINES["pytorch"], process).partition("|")
-    if device == "cuda" and not name.strip():
+    with Worker(engine, "compare.speed.gpu_check") as worker:
+        version, card = worker.ask("card")
+    if device == "cuda" and not card:
         raise UserError(
             f"torch {version} finds no CUDA device here; --device cpu tries this command without."
         )
-    return f"torch {version} on {name.strip() if device == 'cuda' else 'the processor'}"
+    return f"torch {version} on {card if device == 'cuda' else 'the processor'}"
 
 
-def say_versions() -> None:
-    """`VERSION|CARD`, the card empty where there is none; this process imports torch."""
+def card() -> tuple[str, str]:
+    """The worker's side of describe(): torch's version, and the GPU's name or ""."""
     import torch
 
     there = torch.cuda.is_available()
-    print(f"{torch.__version__}|{torch.cuda.get_device_name(0) if there else ''}")
+    return torch.__version__, torch.cuda.get_device_name(0) if there else ""
 
 
 def main(argv: list[str]) -> None:
-    if argv == ["describe"]:
-        say_versions()
-        return
-    if argv[:1] == ["worker"]:
-        try:
-            worker(json.loads(argv[1]))
-        except UserError as error:
-            commandline.fail(error)
-        return
     arguments = parse(argv)
     deadline = time.monotonic() + 60 * arguments.minutes
     chosen = [
@@ -313,10 +263,10 @@ def main(argv: list[str]) -> None:
                     print(f"\n{engine.name} FAILED: {error}", flush=True)
         for engine in chosen if arguments.speed else ():
             can_compile = arguments.device == "cuda" and engine.name != "keras-torch"
-            speed([engine], base, arguments.turns, arguments.turn, can_compile, deadline)
+            speed(engine, base, arguments.turns, arguments.turn, can_compile, deadline)
     print("\nEvery bound holds." if good else "\nA bound is BROKEN.")
     raise SystemExit(0 if good else 1)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    serve(lambda **beginning: {"train": partial(train, **beginning), "card": card})

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ import numpy as np
 from tqdm import tqdm
 
 from common import batches, checkpoint, commandline, config, datasets
-from common.config import Config, Device, Precision, UserError
+from common.config import Config, Device, Precision, UserError, from_json
 from compare import engines
 from compare.engines import Engine
 from compare.speed import bench, timing
+from compare.worker import Worker, serve
 
 TRAINED = 60  # iterations per data set, the first ten of them not timed
 PREPARED = 500  # iterations' batches that are prepared without training
@@ -71,13 +73,9 @@ def against_batch_size(
     work = [(engine, size) for engine in chosen for size in sizes]
     for engine, size in tqdm(work, "batch sizes", disable=not sys.stderr.isatty(), leave=False):
         settings = dataclasses.replace(base, batch_size=size)
-        task = {"package": engine.package, "config": config.to_json(settings)}
-        timed = timing.Timed(engine.name, engine, "compare.speed.timing", task)
-        try:
+        with timing.Timed(engine, settings) as timed:
             for _ in range(rounds):
                 timed.turn(1, max(1, 1024 // size))
-        finally:
-            timed.close()
         figures = timed.figures(size)
         del figures["ms_all"]
         rows.append(
@@ -115,19 +113,15 @@ def against_dataset_size(
                 )
             make_dataset(path, size, digits)
             for engine in chosen:
-                task = {
-                    "package": engine.package,
-                    "config": config.to_json(base),
-                    "path": str(path),
-                }
-                process = engines.start(engine, "compare.speed.growth", "worker", json.dumps(task))
-                answer = json.loads(engines.finish(engine, process).splitlines()[-1])
+                with Worker(engine, "compare.speed.growth", base) as worker:
+                    answer = worker.ask("measure", package=engine.package, path=str(path))
                 rows.append({"engine": engine.name, "dataset_size": size, **answer})
     return rows
 
 
-def worker(package: str, settings: Config, path: str) -> dict[str, Any]:
-    """Prepare batches of a data set alone, then train on it as a run does."""
+def measure(config: dict[str, Any], package: str, path: str) -> dict[str, Any]:
+    """A worker's task: prepare batches of a data set alone, then train on it as a run does."""
+    settings = from_json(config)
     images = np.load(path, mmap_mode="r")
     dataset = datasets.ArrayDataset(np.asarray(images))
     size, batch = len(images), settings.batch_size
@@ -144,7 +138,7 @@ def worker(package: str, settings: Config, path: str) -> dict[str, Any]:
     pipeline = (time.perf_counter() - began) / (PREPARED * batch) + order
     alone = timing.peak_memory()["peak_mib"]
 
-    _, train, _ = timing.steps_of(package, settings, dataset)
+    _, train, _ = timing.steps_of(settings, package)
     seconds = []
     began = time.perf_counter()
     trained = dataclasses.replace(settings, steps=TRAINED)
@@ -188,8 +182,8 @@ def tables(record: dict[str, Any]) -> str:
         )
     lines += [
         "",
-        "| engine | data set | us per image | of it the data pipeline, in its own thread "
-        "| the step takes | peak memory | of it not the file's |",
+        "| engine | data set | us per image | data pipeline alone, in its own thread "
+        "| the step takes | peak memory | memory without the file's pages |",
         "|" + "---|" * 7,
     ]
     for row in record["dataset_sizes"]:
@@ -205,11 +199,9 @@ def tables(record: dict[str, Any]) -> str:
 
 def plot(record: dict[str, Any], path: Path) -> None:
     """Microseconds per image against both sizes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     for name in dict.fromkeys(row["engine"] for row in record["batch_sizes"]):
         rows = [row for row in record["batch_sizes"] if row["engine"] == name]
@@ -234,10 +226,6 @@ def plot(record: dict[str, Any], path: Path) -> None:
 
 
 def main(argv: list[str]) -> None:
-    if argv[:1] == ["worker"]:
-        task = json.loads(argv[1])
-        print(json.dumps(worker(task["package"], config.from_json(task["config"]), task["path"])))
-        return
     with commandline.command():
         arguments, _ = commandline.parse(
             GrowthArguments,
@@ -268,4 +256,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    serve(lambda **beginning: {"measure": partial(measure, **beginning)})

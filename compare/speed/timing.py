@@ -1,30 +1,31 @@
-"""Timed steps of one backend, in a process of its own: `python -m compare.speed.timing JSON`.
+"""Timed steps of one backend, or of a baseline (baselines/), in a process of its own.
 
-The process answers each line on its standard input, a JSON object, with one on its standard output.
-The baselines (baselines/) serve the same way; Timed is who asks. Neither needs more than
-numpy where the task says `"random_images": true`.
+`serve` is that process, and Timed who asks. On random images neither needs more than numpy.
 """
 
 from __future__ import annotations
 
-import json
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from math import prod
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common import architecture, batches
-from common.config import Config, UserError, from_json
-from compare import engines
+from common.checkpoint import initial
+from common.config import Config, from_json
+from compare import engines, worker
 from compare.engines import Engine
+from compare.worker import Tasks, Worker
 
-T = TypeVar("T")
+IMPLEMENTATION = "compare.speed.timing"  # the module that serves a backend's steps: this one
+Images = NDArray[np.uint8]  # (K, B, H, W, C)
+Noise = NDArray[np.float32]  # (K, B, Z) in [-1, 1)
 
 
 class Stream:
@@ -36,35 +37,11 @@ class Stream:
     def __init__(self, config: Config, dataset: batches.Dataset) -> None:
         self.config, self.dataset, self.step = config, dataset, 0
 
-    def next(self, count: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """The next `count` steps: images (K, B, H, W, C), noise (K, B, Z) in [-1, 1)."""
+    def next(self, count: int) -> tuple[Images, Noise]:
+        """The data of the next `count` steps."""
         steps = range(self.step, self.step + count)
         self.step += count
         return batches.data_of(self.dataset, self.config, steps)
-
-
-def serve(prepare: Callable[[int], T], work: Callable[[T], object], device: str = "") -> None:
-    """Take turns: {"warm": W, "steps": K} -> {"seconds": of a step, "peak_mib", "peak_gpu_mib"}.
-
-    prepare(n) makes the data of n steps, which is not timed; work(data) does them and returns when
-    they are done. W steps come first and are not timed. The first answer comes unasked, after the
-    first step, which it times: that ends the start-up. device: in words, for that answer.
-    """
-    data = prepare(1)
-    began = time.perf_counter()
-    work(data)
-    first = {"first_seconds": time.perf_counter() - began, "device": device}
-    print(json.dumps(first), flush=True)
-    for line in sys.stdin:
-        turn = json.loads(line)
-        warm, timed = (prepare(turn[name]) if turn[name] else None for name in ("warm", "steps"))
-        if warm is not None:
-            work(warm)
-        assert timed is not None
-        began = time.perf_counter()
-        work(timed)
-        seconds = (time.perf_counter() - began) / turn["steps"]
-        print(json.dumps({"seconds": seconds, **peak_memory()}), flush=True)
 
 
 def peak_memory() -> dict[str, float | None]:
@@ -102,71 +79,101 @@ class RandomImages:
         return values[:count].reshape(len(indices), *self.shape[1:])
 
 
-def images_of(task: dict[str, Any], config: Config) -> batches.Dataset:
-    """The training images of a Config, or random ones if the task says so."""
-    if task.get("random_images"):
+def images_of(config: Config, random: bool = False) -> batches.Dataset:
+    """The training images of a Config, or random ones."""
+    if random:
         return RandomImages(config)
     from common import datasets  # here, so that a bare machine can do without what it needs
 
     return datasets.load(config, say=lambda line: print(line, file=sys.stderr))
 
 
-def steps_of(
-    package: str, config: Config, dataset: batches.Dataset
-) -> tuple[Callable[[int], Any], Callable[[Any], object], str]:
-    """A backend's steps as serve() takes them, and its device in words."""
-    from common.checkpoint import initial
+# What is timed: how the data of steps is made of images (K, B, H, W, C) and noise (K, B, Z), which
+# is not timed; what does those steps and returns when they are done; the device in words, if known.
+Loop = tuple[Callable[[Images, Noise], Any], Callable[[Any], object], str]
 
+
+def serve(loop: Callable[..., Loop]) -> None:
+    """A worker (compare/worker.py) that times a loop.
+
+    It begins with {"config", "random_images": not digits but random images, which need no files}
+    and what else loop(config, ...) takes. Its tasks:
+
+        first   {}                        -> {"seconds": of the first step, "device"}
+        turn    {"warm": W, "steps": K}   -> {"seconds": of a step, "peak_mib", "peak_gpu_mib"}
+
+    Of a turn W steps come first and are not timed.
+    """
+
+    def begin(config: dict[str, Any], random_images: bool = False, **rest: Any) -> Tasks:
+        settings = from_json(config)
+        prepare, work, device = loop(settings, **rest)
+        stream = Stream(settings, images_of(settings, random_images))
+
+        def first() -> dict[str, Any]:
+            return {"seconds": timed(prepare(*stream.next(1))), "device": device}
+
+        def turn(warm: int, steps: int) -> dict[str, Any]:
+            before = prepare(*stream.next(warm)) if warm else None
+            data = prepare(*stream.next(steps))
+            if warm:
+                work(before)
+            return {"seconds": timed(data) / steps, **peak_memory()}
+
+        def timed(data: Any) -> float:
+            began = time.perf_counter()
+            work(data)
+            return time.perf_counter() - began
+
+        return {"first": first, "turn": turn}
+
+    worker.serve(begin)
+
+
+def steps_of(config: Config, package: str) -> Loop:
+    """A backend's steps."""
     backend = engines.load(package)
     state = backend.make_state(config, initial(config))
     if config.compile:
         backend.compile_step(state)
-    prepare = Stream(config, dataset).next
-    return prepare, lambda data: backend.train_chunk(state, *data), str(state.device)
+    return lambda *data: data, lambda data: backend.train_chunk(state, *data), str(state.device)
 
 
 # ------------------------------------------------------------------ the other end
 
 
-class Timed:
-    """A process that serves timed turns (compare/speed/timing.py)."""
+class Timed(Worker):
+    """A worker that times a loop, its first step done."""
 
-    def __init__(self, name: str, engine: Engine, module: str, task: dict[str, Any]) -> None:
-        self.name = name
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Config,
+        module: str = IMPLEMENTATION,
+        random_images: bool = False,
+    ) -> None:
+        """module: IMPLEMENTATION or baseline_of(engine)."""
         began = time.perf_counter()
-        self.process = engines.start(engine, module, json.dumps(task))
+        beginning: dict[str, Any] = {"random_images": random_images}
+        if module == IMPLEMENTATION:
+            beginning["package"] = engine.package
+        super().__init__(engine, module, settings, **beginning)
         try:
-            first = self._answer()
+            first = self.ask("first")
         except BaseException:
             self.close()
             raise
         self.start_seconds = time.perf_counter() - began
-        self.first_seconds: float = first["first_seconds"]
+        self.first_seconds: float = first["seconds"]
         self.on_cpu = "cpu" in first["device"].lower()  # each framework has its own word
         self.seconds: list[float] = []
         self.memory: dict[str, float | None] = {}
 
-    def _answer(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            _, err = self.process.communicate()
-            tail = " | ".join(err.strip().splitlines()[-1:])
-            raise UserError(f"The process of {self.name} ended early: {tail}")
-        return json.loads(line)
-
     def turn(self, warm: int, steps: int) -> None:
         """`warm` iterations, then `steps` timed ones."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"warm": warm, "steps": steps}) + "\n")
-        self.process.stdin.flush()
-        answer = self._answer()
+        answer = self.ask("turn", warm=warm, steps=steps)
         self.seconds.append(answer.pop("seconds"))
         self.memory = answer
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.communicate()
 
     def figures(self, batch_size: int) -> dict[str, Any]:
         """Times in ms and seconds, memory in MiB."""
@@ -184,6 +191,11 @@ class Timed:
         }
 
 
+def baseline_of(engine: Engine) -> str:
+    """The module of the plain loop of an engine's framework."""
+    return f"compare.speed.baselines.{engine.name.split('-')[0]}"
+
+
 def quartiles(values: list[float]) -> tuple[float, float, float]:
     """25, 50 and 75 per cent of the values lie below; one value is all three."""
     if len(values) == 1:
@@ -192,11 +204,5 @@ def quartiles(values: list[float]) -> tuple[float, float, float]:
     return low, median, high
 
 
-def main() -> None:
-    task = json.loads(sys.argv[1])
-    config = from_json(task["config"])
-    serve(*steps_of(task["package"], config, images_of(task, config)))
-
-
 if __name__ == "__main__":
-    main()
+    serve(steps_of)

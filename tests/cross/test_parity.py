@@ -13,9 +13,10 @@ from common import architecture
 from common.checkpoint import Arrays
 from common.config import Config, UserError
 from compare import engines
-from compare.engines import Worker
+from compare.parity import figures, rungs
 from compare.parity import ladder as parity
-from compare.parity.ladder import Finding
+from compare.parity.rungs import Finding
+from compare.worker import Worker
 
 # One that is not installed here is an error, not a shorter ladder.
 CHOSEN = engines.choose(engines.ALL)
@@ -37,19 +38,19 @@ def workers(data_dir: str) -> Iterator[list[Worker]]:
 
 @pytest.fixture(scope="module")
 def float64(workers: list[Worker], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Arrays]:
-    return parity.run_ladder(workers, parity.FREE_STEPS, tmp_path_factory.mktemp("float64"))
+    return parity.run_ladder(workers, rungs.FREE_STEPS, tmp_path_factory.mktemp("float64"))
 
 
 def assert_all_hold(findings: list[Finding], count: int) -> None:
     assert len(findings) == count
     broken = [f for f in findings if not f.holds]
-    assert not broken, parity.table(broken)
+    assert not broken, figures.table(broken)
 
 
 def test_rung_0_names_shapes_and_counts(float64: dict[str, Arrays]) -> None:
     table = architecture.mnist28()
     for arrays in float64.values():
-        initial = parity.part(arrays, "initial/")
+        initial = rungs.part(arrays, "initial/")
         found = {name: a.shape for name, a in initial.items() if name in table.parameters()}
         assert found == table.parameters()
         assert sum(initial[n].size for n in table.trainable() if n[0] == "d") == 1_102_721
@@ -58,9 +59,9 @@ def test_rung_0_names_shapes_and_counts(float64: dict[str, Arrays]) -> None:
 
 def test_rungs_0_to_4_in_float64(float64: dict[str, Arrays], data_dir: str) -> None:
     for arrays in float64.values():
-        assert arrays["losses"].shape == (parity.FREE_STEPS, 4)
+        assert arrays["losses"].shape == (rungs.FREE_STEPS, 4)
         assert arrays["losses"].dtype == np.float64
-    findings = parity.compare_ladders(float64, settings(data_dir, "float64"))
+    findings = rungs.compare_ladders(float64, settings(data_dir, "float64"))
     assert_all_hold(findings, 5 * PAIRS)
     # Engines that agreed to the last bit everywhere would be one engine compared with itself.
     for a in CHOSEN:
@@ -71,7 +72,7 @@ def test_rung_4_in_windows(workers: list[Worker], data_dir: str, tmp_path: Path)
     windows = parity.run_windows(workers, STEPS, tmp_path)
     for arrays in windows.values():
         assert arrays["losses"].shape == (STEPS, 4)
-    assert_all_hold(parity.compare_windows(windows, settings(data_dir, "float64")), PAIRS)
+    assert_all_hold(rungs.compare_windows(windows, settings(data_dir, "float64")), PAIRS)
 
 
 def test_rung_5_training_moves_between_engines(
@@ -86,7 +87,7 @@ def test_rungs_0_to_2_in_float32(data_dir: str, tmp_path: Path) -> None:
         float32 = parity.run_ladder(workers, 2, tmp_path)
     for arrays in float32.values():
         assert arrays["outputs/logits"].dtype == np.float32
-    findings = parity.compare_ladders(float32, settings(data_dir, "float32"))
+    findings = rungs.compare_ladders(float32, settings(data_dir, "float32"))
     assert_all_hold(findings, 3 * PAIRS)
 
 
@@ -101,23 +102,28 @@ def test_recipe_tuned_climbs_the_same_ladder(names: str, data_dir: str, tmp_path
     chosen = dataclasses.replace(settings(data_dir, "float64", "tuned"), steps=20, batch_size=8)
     with parity.start(some, chosen) as workers:
         free = parity.run_ladder(workers, 8, tmp_path)
-        assert_all_hold(parity.compare_ladders(free, chosen), 5 * pairs)
+        assert_all_hold(rungs.compare_ladders(free, chosen), 5 * pairs)
         windows = parity.run_windows(workers, 20, tmp_path)
-        assert_all_hold(parity.compare_windows(windows, chosen), pairs)
+        assert_all_hold(rungs.compare_windows(windows, chosen), pairs)
         assert_all_hold(parity.run_relay(workers, chosen, 4, tmp_path), 2 * pairs)
     name = "average/generator/dense1/kernel"
     for arrays in free.values():
-        assert parity.difference(arrays[f"first/{name}"], arrays[f"initial/{name}"]) > 1e-4
+        assert rungs.difference(arrays[f"first/{name}"], arrays[f"initial/{name}"]) > 1e-4
 
 
 def test_a_wrong_number_does_not_pass() -> None:
     """The ladder's own arithmetic: what it must refuse."""
     a = np.ones(10)
-    assert parity.difference(a, a) == 0
-    assert parity.difference(a * (1 + 1e-9), a) == pytest.approx(1e-9, rel=1e-3)
-    assert parity.difference(a, np.ones(9)) == float("inf")
-    assert parity.worst({"x": a}, {"y": a})[0] == float("inf")
-    assert parity.worst({"x": a, "y": a * np.nan}, {"x": a, "y": a}) == (float("inf"), "y")
+    assert rungs.difference(a, a) == 0
+    assert rungs.difference(a * (1 + 1e-9), a) == pytest.approx(1e-9, rel=1e-3)
+    assert rungs.difference(a, np.ones(9)) == float("inf")
+    assert rungs.difference(np.full(2, 3.0), np.zeros(2)) > 4
+    assert rungs.difference(np.full(3, np.nan), a[:3]) == float("inf")
+    assert rungs.worst({"x": a}, {"y": a})[0] == float("inf")
+    assert rungs.worst({"x": a, "z": a}, {"x": a})[0] == float("inf")
+    assert rungs.worst({}, {})[0] == float("inf")
+    assert rungs.worst({"x": a, "y": np.zeros(2)}, {"x": a, "y": np.zeros(2)})[0] == 0
+    assert rungs.worst({"x": a, "y": a * np.nan}, {"x": a, "y": a}) == (float("inf"), "y")
     assert not Finding(1, "float64", ("a", "b"), float("nan"), 1e-3, "x").holds
     assert not Finding(1, "float64", ("a", "b"), 2e-3, 1e-3, "x").holds
 
@@ -126,9 +132,9 @@ def test_a_failing_engine_is_named(data_dir: str, tmp_path: Path) -> None:
     """A process that dies takes no other's result for its own, and says who and why."""
     with parity.start(CHOSEN[:1], settings(data_dir, "float64")) as workers:
         with pytest.raises(UserError, match=r"The process of pytorch ended with 1: .*no-such-file"):
-            workers[0].do("windows", anchors=[str(tmp_path / "no-such-file")], out="x")
+            workers[0].ask("windows", anchors=[str(tmp_path / "no-such-file")], out="x")
         with pytest.raises(UserError, match="The process of pytorch ended with 1"):
-            workers[0].do("windows", anchors=[], out="x")
+            workers[0].ask("windows", anchors=[], out="x")
 
 
 def test_an_engine_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,26 +1,24 @@
 """A Keras model with its own `train_step`, in the shape of keras.io's DCGAN example, under `fit`.
 
-`python -m compare.speed.baselines.keras JSON` serves timed steps as timing.py does, on the
-engine of KERAS_BACKEND. `fit` cannot train two networks on JAX with two optimizers, so there it is
-the loop of Keras's guide to training with JAX: stateless calls inside one jitted function. The
-images lie ready as floats, so that no input is timed.
+Served as timing.py serves a backend's steps, on the engine of KERAS_BACKEND. `fit` cannot train two
+networks on JAX with two optimizers, so there it is the loop of Keras's guide to training with JAX:
+stateless calls inside one jitted function. The images lie ready as floats, so that no input is
+timed.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from common.config import Config, from_json
+from common.config import Config
 from common.quiet import quiet
-from compare.speed.timing import Stream, images_of, serve
+from compare.speed.timing import Images, Loop, Noise, serve
 
-Images = np.ndarray  # float32 (N, 28, 28, 1) in [-1, 1]
+Floats = np.ndarray  # float32 (N, 28, 28, 1) in [-1, 1]
 
 
 def networks(noise_size: int) -> tuple[Any, Any]:
@@ -124,7 +122,7 @@ def fitted(config: Config) -> Callable[[Any], object]:
     return lambda x: gan.fit(x, batch_size=config.batch_size, shuffle=False, verbose=0)
 
 
-def ready(images: Images, batch_size: int) -> Any:
+def ready(images: Floats, batch_size: int) -> Any:
     """What `fit` is given: a tf.data.Dataset on TensorFlow, the usual way there, else the array.
 
     Given arrays, `fit` on TensorFlow shuffles and slices them while it trains, and is slower.
@@ -138,7 +136,7 @@ def ready(images: Images, batch_size: int) -> Any:
     return tf.data.Dataset.from_tensor_slices(images).batch(batch_size, drop_remainder=True)
 
 
-def looped(config: Config) -> Callable[[Images], object]:
+def looped(config: Config) -> Callable[[Floats], object]:
     """The loop on JAX: trains on images, once through."""
     import jax
     import keras
@@ -189,7 +187,7 @@ def looped(config: Config) -> Callable[[Images], object]:
     )
     key = jax.random.key(0)
 
-    def work(x: Images) -> None:
+    def work(x: Floats) -> None:
         nonlocal state, key
         for start in range(0, len(x), config.batch_size):
             key, now = jax.random.split(key)
@@ -199,9 +197,8 @@ def looped(config: Config) -> Callable[[Images], object]:
     return work
 
 
-def main() -> None:
-    task = json.loads(sys.argv[1])
-    config = from_json(task["config"])
+def loop(config: Config) -> Loop:
+    """What the engine trains with, and its data as that takes it."""
     if config.device == "cpu":  # before an engine is imported
         os.environ |= {"KERAS_TORCH_DEVICE": "cpu", "JAX_PLATFORMS": "cpu"}
     with quiet():
@@ -212,14 +209,12 @@ def main() -> None:
 
             tf.config.set_visible_devices([], "GPU")
         work = (looped if keras.backend.backend() == "jax" else fitted)(config)
-    stream = Stream(config, images_of(task, config))
 
-    def prepare(count: int) -> Any:
-        images, _ = stream.next(count)
+    def prepare(images: Images, noise: Noise) -> Any:
         return ready(np.concatenate(images).astype(np.float32) / 127.5 - 1, config.batch_size)
 
-    serve(prepare, work)
+    return prepare, work, ""
 
 
 if __name__ == "__main__":
-    main()
+    serve(loop)

@@ -1,18 +1,16 @@
 """How fast a framework multiplies and copies large arrays here: what the limits are made of.
 
-`python -m compare.speed.baselines.product FRAMEWORK JSON` with {"precision", "device"} prints
-{"flops", "bandwidth"}: the best of several runs each, per second. FRAMEWORK: torch, tensorflow
-or jax.
+A worker (compare/worker.py) whose task is `rates`.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
+
+from compare.worker import serve
 
 REPEATS = 12
 
@@ -101,17 +99,19 @@ def best(work: Callable[[], None]) -> float:
     return min(times)
 
 
-def main() -> None:
-    framework = {"torch": torch, "tensorflow": tensorflow, "jax": jax}[sys.argv[1]]
-    device, product, copy = framework(**json.loads(sys.argv[2]))
-    n, values = (2048, 2**26) if device == "cpu" else (8192, 2**28)
-    rates = {
+def rates(framework: str, precision: str, device: str) -> dict[str, Any]:
+    """{"flops", "bandwidth", "device"} of torch, tensorflow or jax: the best of several runs each,
+    per second; the device is cpu or cuda."""
+    there, product, copy = {"torch": torch, "tensorflow": tensorflow, "jax": jax}[framework](
+        precision, device
+    )
+    n, values = (2048, 2**26) if there == "cpu" else (8192, 2**28)
+    return {
         "flops": 2 * n**3 / best(product(n)),
         "bandwidth": 2 * 4 * values / best(copy(values)),  # each value is read and written
-        "device": device,
+        "device": there,
     }
-    print(json.dumps(rates))
 
 
 if __name__ == "__main__":
-    main()
+    serve(lambda: {"rates": rates})

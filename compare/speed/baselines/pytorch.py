@@ -1,22 +1,17 @@
 """The published PyTorch loop, written plainly: what a reader of the tutorial runs.
 
-`python -m compare.speed.baselines.pytorch JSON` serves timed steps as timing.py does. The
-images lie ready as float tensors, so that no data loader is timed.
+Served as timing.py serves a backend's steps. The images lie ready as float tensors, so that no data
+loader is timed.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.config import Config, from_json
-from compare.speed.timing import Stream, images_of, serve
+from common.config import Config
+from compare.speed.timing import Images, Loop, Noise, serve
 
 
 def networks(noise_size: int) -> tuple[nn.Module, nn.Module]:
@@ -36,8 +31,8 @@ def networks(noise_size: int) -> tuple[nn.Module, nn.Module]:
     return discriminator, generator
 
 
-def loop(config: Config) -> Callable[[list[Tensor]], None]:
-    """Networks and optimizers, and the loop over images (B, 1, 28, 28) in [-1, 1]."""
+def loop(config: Config) -> Loop:
+    """Networks, optimizers and the loop over float images (B, 1, 28, 28) in [-1, 1]."""
     there = torch.cuda.is_available() and config.device != "cpu"
     device = torch.device("cuda" if there else "cpu")
     D, G = (network.to(device) for network in networks(config.noise_size))
@@ -62,26 +57,17 @@ def loop(config: Config) -> Callable[[list[Tensor]], None]:
         g_loss.backward()
         g_optimizer.step()
 
+    def prepare(images: Images, noise: Noise) -> list[Tensor]:
+        return [torch.from_numpy(x).permute(0, 3, 1, 2).float() / 127.5 - 1 for x in images]
+
     def work(data: list[Tensor]) -> None:
         for x in data:
             train(x)
         if there:
             torch.cuda.synchronize()
 
-    return work
-
-
-def floats(images: np.ndarray) -> list[Tensor]:
-    """uint8 (K, B, H, W, C) -> K float tensors (B, C, H, W) in [-1, 1]."""
-    return [torch.from_numpy(x).permute(0, 3, 1, 2).float() / 127.5 - 1 for x in images]
-
-
-def main() -> None:
-    task = json.loads(sys.argv[1])
-    config = from_json(task["config"])
-    stream = Stream(config, images_of(task, config))
-    serve(lambda count: floats(stream.next(count)[0]), loop(config))
+    return prepare, work, ""
 
 
 if __name__ == "__main__":
-    main()
+    serve(loop)

@@ -1,20 +1,18 @@
 """A TensorFlow loop in the shape of TensorFlow's DCGAN tutorial: what its reader writes.
 
 Layers from tf.keras; one tf.function with a tape over each network; both gradients from the same
-forward passes, then both updates. `python -m compare.speed.baselines.tensorflow JSON` serves timed
-steps as timing.py does. The images lie ready as float tensors, so that no input is timed.
+forward passes, then both updates. Served as timing.py serves a backend's steps. The images lie
+ready as float tensors, so that no input is timed.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from typing import Any
 
-from common.config import Config, from_json
+from common.config import Config
 from common.quiet import quiet
-from compare.speed.timing import Stream, images_of, serve
+from compare.speed.timing import Images, Loop, Noise, serve
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 with quiet():
@@ -44,9 +42,8 @@ def networks(noise_size: int) -> tuple[Any, Any]:
     return discriminator, generator
 
 
-def main() -> None:
-    task = json.loads(sys.argv[1])
-    config: Config = from_json(task["config"])
+def loop(config: Config) -> Loop:
+    """Networks, optimizers and the loop over float images (B, 28, 28, 1) in [-1, 1]."""
     if config.device == "cpu":
         tf.config.set_visible_devices([], "GPU")
     D, G = networks(config.noise_size)
@@ -69,18 +66,16 @@ def main() -> None:
         g_optimizer.apply_gradients(zip(g_gradients, G.trainable_variables, strict=True))
         d_optimizer.apply_gradients(zip(d_gradients, D.trainable_variables, strict=True))
 
-    stream = Stream(config, images_of(task, config))
-
-    def prepare(count: int) -> list[tf.Tensor]:
-        return [tf.cast(images, tf.float32) / 127.5 - 1 for images in stream.next(count)[0]]
+    def prepare(images: Images, noise: Noise) -> list[tf.Tensor]:
+        return [tf.cast(x, tf.float32) / 127.5 - 1 for x in images]
 
     def work(data: list[tf.Tensor]) -> None:
         for real in data:
             train_step(real)
         d_optimizer.iterations.numpy()  # waits for the device
 
-    serve(prepare, work)
+    return prepare, work, ""
 
 
 if __name__ == "__main__":
-    main()
+    serve(loop)
