@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from common import checkpoint
 from common.config import Config
-from compare.parity.ladder import part
+from compare.parity.rungs import part
 
 Arrays = Mapping[str, NDArray[Any]]
 Floats = NDArray[np.float64]
