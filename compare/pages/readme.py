@@ -16,12 +16,11 @@ from typing import Any
 
 from common.checkpoint import write_atomically
 from compare.engines import ROOT
-from compare.pages import results
+from compare.pages import results, torture
 from compare.pages.chinese import in_chinese
 from compare.parity.rungs import TITLES, worst_of_rungs
 from compare.quality import bands
 from compare.speed import bench
-from tests.torture import row as torture
 
 BACKENDS = {"PyTorch": "pytorch_impl", "TensorFlow": "tensorflow_impl", "Keras": "keras_impl"}
 PAGES = (

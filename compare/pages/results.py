@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from compare.pages import torture
 from compare.parity.rungs import worst_of_rungs
 
 
@@ -98,10 +99,9 @@ def measured(figures: Callable[[str], Any]) -> dict[str, float]:
     for row in figures("quality")["rows"]:
         if (row["engine"], row["precision"]) == ("pytorch", "float32"):
             found[row["recipe"]] = row["mean"]["frechet_distance"]
-    rows = [row for part in figures("torture")["parts"].values() for row in part["rows"]]
-    fuzzed = sum(row["tried"] for row in rows if row["what"].endswith(", fuzzed"))
-    tried = sum(row["tried"] for row in rows)
-    lost = tried - sum(row["survived"] for row in rows)
+    rows = torture.rows(figures("torture"))
+    fuzzed = sum(row.tried for row in rows if row.fuzzed)
+    tried, lost = sum(row.tried for row in rows), sum(row.lost for row in rows)
     return found | {"tried": tried - fuzzed, "fuzzed": fuzzed, "lost": lost}
 
 

@@ -16,10 +16,10 @@ import pytest
 from filelock import FileLock
 
 from common import checkpoint
+from compare.pages.torture import Row
 from compare.quality import evaluate
 from tests.torture import steady, together
 from tests.torture.plain import PLAIN
-from tests.torture.row import Row
 from tests.torture.steady import Sample
 from tests.torture.watched import picture
 

@@ -18,7 +18,7 @@ from common.checkpoint import write_json
 from common.datasets import ensure_mnist
 from common.environment import git_commit, processor
 from compare import engines
-from tests.torture.row import PARTS, table
+from compare.pages.torture import PARTS, table
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from compare.engines import ROOT
-from tests.torture.row import Say
+from compare.pages.torture import Say
 
 FRAMEWORKS = ("torch", "tensorflow", "keras", "jax")
 SECONDS = 120  # for an answer; a hang is lost

@@ -26,8 +26,8 @@ import numpy as np
 from common import architecture, checkpoint, config, images
 from common.config import Config
 from compare.engines import ROOT
+from compare.pages.torture import Row, Say
 from tests.tiny import tiny_architecture
-from tests.torture.row import Row, Say
 
 SETTINGS = Config(noise_size=3, batch_size=2, train_images=8, steps=4)
 STEP = 2

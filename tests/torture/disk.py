@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from compare.engines import ENGINES, ROOT, Engine
-from tests.torture.row import Row, Say
+from compare.pages.torture import Row, Say
 from tests.torture.small_disk import EVERY, STEPS, Kit, system
 
 FULL, READ_ONLY = "No space left on device", "Read-only file system"

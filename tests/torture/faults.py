@@ -21,6 +21,7 @@ from pathlib import Path
 
 from common import checkpoint
 from compare.engines import ROOT, Engine
+from compare.pages.torture import Row, Say
 from tests.torture.preloaded import (
     CUT,
     FAIL,
@@ -33,7 +34,6 @@ from tests.torture.preloaded import (
     use_tiny_networks,
     wrong_order,
 )
-from tests.torture.row import Row, Say
 
 ERRORS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC}
 CUT_SHORT, KILLED, RECOVERING, ORDER = "cut short", "killed", "recovering", "order"

@@ -20,10 +20,10 @@ from pathlib import Path
 from common import checkpoint, config
 from common.config import Config
 from compare.engines import ROOT, Engine
+from compare.pages.torture import Row, Say
 from tests.torture import cases
 from tests.torture.answers import by_processes, forbid_frameworks
 from tests.torture.fuzz import COUNTS
-from tests.torture.row import Row, Say
 
 # Target -> what it is, and how many inputs the long version tries.
 INPUTS = {

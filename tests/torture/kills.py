@@ -20,7 +20,7 @@ from common import checkpoint
 from common.datasets import MNIST_FILES
 from compare import engines
 from compare.engines import ENGINES, Engine
-from tests.torture.row import Row, Say
+from compare.pages.torture import Row, Say
 from tests.torture.watched import (
     AIMS,
     CHECKPOINT,

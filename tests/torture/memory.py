@@ -12,7 +12,7 @@ from pathlib import Path
 
 from compare import engines
 from compare.engines import Engine
-from tests.torture.row import Row, Say
+from compare.pages.torture import Row, Say
 
 BATCH = 5_000  # images, whose first activations take 370 MB
 ROOM = 2**30  # bytes that may be added once the framework is loaded: XLA compiles within it

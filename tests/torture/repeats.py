@@ -10,7 +10,7 @@ from pathlib import Path
 
 from compare import engines
 from compare.engines import Engine
-from tests.torture.row import Row, Say
+from compare.pages.torture import Row, Say
 from tests.torture.watched import differences, picture
 
 KINDS = {

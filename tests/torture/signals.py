@@ -18,7 +18,7 @@ from pathlib import Path
 
 from common import checkpoint
 from compare.engines import Engine
-from tests.torture.row import Row, Say
+from compare.pages.torture import Row, Say
 from tests.torture.watched import AIMS, CHECKPOINT, Reference, Training, Watched, differences
 
 SEED = 21

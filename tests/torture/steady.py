@@ -18,7 +18,7 @@ from pathlib import Path
 
 from compare import engines
 from compare.engines import Engine
-from tests.torture.row import Row, Say
+from compare.pages.torture import Row, Say
 
 MAY_GROW = 10.0  # MiB
 INTERVAL = 0.5  # seconds between two samples

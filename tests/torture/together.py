@@ -16,8 +16,8 @@ from pathlib import Path
 from common import checkpoint, config, datasets
 from compare import engines
 from compare.engines import Engine
+from compare.pages.torture import Row, Say
 from tests.torture.plain import PLAIN, all_at
-from tests.torture.row import Row, Say
 from tests.torture.watched import differences, picture
 
 LENGTH = ("--steps", 12, "--batch-size", 4, "--show-every", 6, "--checkpoint-every", 3)

@@ -28,6 +28,7 @@ from common import architecture, conversion, datasets, sampling
 from common import run as runs
 from common.plan import TrainArguments
 from compare.engines import ROOT, Engine
+from compare.pages.torture import Row, Say
 from tests.tiny import tiny_architecture
 from tests.torture import wrong
 from tests.torture.answers import (
@@ -41,7 +42,6 @@ from tests.torture.answers import (
     process,
 )
 from tests.torture.cases import furnish
-from tests.torture.row import Row, Say
 
 EVERY = 10  # seconds between two lines of progress
 
