@@ -24,7 +24,7 @@ KERAS_EXTRAS = $(or $(KERAS_EXTRAS_$(KERAS_BACKEND)),$(error KERAS_BACKEND is te
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup setup-pytorch setup-tensorflow setup-keras setup-quality train-pytorch train-tensorflow \
-	train-keras data sample sample-pytorch sample-tensorflow sample-keras test test-slow lint format \
+	train-keras data sample sample-pytorch sample-tensorflow sample-keras test test-all lint format \
 	parity bench quality compare torture audit readme constraints clean
 
 help: ## print this list
@@ -98,18 +98,29 @@ bench: setup ## time the engines, each in turns with its framework's own loop, a
 
 # ---------------------------------------------------------------- check
 
-test: setup lint ## set-up, linters and all tests
-	@$(PYTEST) tests/common
-	@$(PYTEST) tests/pytorch
-	@$(PYTEST) tests/tensorflow
-	@$(PYTEST) tests/keras
-	@$(PYTEST) tests/cross
+# Each part is a process of its own, with one framework and one thread; two run at a time, the long
+# ones first, and what a part prints comes as it ends.
+PARTS := cross engine-keras-jax torture engine-keras-torch engine-tensorflow engine-keras engine-pytorch common
+TWO_AT_A_TIME := $(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-test-slow: setup ## the long proofs
-	@$(PYTEST) -m slow tests/pytorch
-	@$(PYTEST) -m slow tests/tensorflow
-	@$(PYTEST) -m slow tests/keras
-	@$(PYTEST) -m slow tests/cross
+test: setup lint data ## set-up, linters and the tests of every part, in minutes
+	@$(TWO_AT_A_TIME) $(PARTS:%=test-%)
+
+test-all: test ## and the long proofs
+	@$(TWO_AT_A_TIME) $(PARTS:%=slow-%)
+
+test-engine-%:
+	@echo "tests/engine, $*" && $(PYTEST) tests/engine --engine $*
+
+test-%:
+	@echo "tests/$*" && $(PYTEST) tests/$*
+
+# A part without long proofs ends with pytest's status 5.
+slow-engine-%:
+	@echo "tests/engine, $*, long proofs" && $(PYTEST) -m slow tests/engine --engine $* || [ $$? = 5 ]
+
+slow-%:
+	@echo "tests/$*, long proofs" && $(PYTEST) -m slow tests/$* || [ $$? = 5 ]
 
 torture: setup ## break saves, runs, files and flags on purpose, for two hours: table, JSON
 	@$(RUN) tests.torture $(if $(ENGINES),--engines $(ENGINES)) $(ARGS)
