@@ -266,7 +266,7 @@ async function highlight(number) {
   const grids = await Promise.all(runs.map((run) => pixels(run, step)));
   const [first, ...others] = runs.map((run, i) => picture(run, grids[i], number));
   const words = others.map((each, i) => h('span', { class: runs[i + 1].color }, h('i', {}), `${label(runs[i + 1])} `, h('b', {}, fixed(apart(each, first).mean, 1))));
-  const head = h('span', {}, t('digit', { number: number + 1, total: PICTURES }), ' ', words.length ? t('digit_from', { name: label(runs[0]) }) : '');
+  const head = h('span', {}, t('digit', { number: number + 1, total: PICTURES }), words.length ? t('digit_from', { name: label(runs[0]) }) : '');
   $('grid-text').replaceChildren(head, ...words);
 }
 
