@@ -29,8 +29,8 @@ PAGES = (
     *(
         f"docs/{name}.md"
         for name in (
-            "side-by-side", "parity", "porting-traps", "porting-traps.zh-CN", "speed", "quality",
-            "torture",
+            "side-by-side", "side-by-side.zh-CN", "parity", "porting-traps", "porting-traps.zh-CN",
+            "speed", "quality", "torture",
         )
     ),
 )  # fmt: skip
