@@ -116,9 +116,7 @@ def precision_recall(images: Floats, real: Floats, k: int = NEIGHBOURS) -> tuple
 def _kth_distances(x: Floats, k: int) -> Floats:
     """Squared distance of each row to its k-th nearest other row, (N,)."""
     radii = np.empty(len(x), x.dtype)
-    for rows, squared in _squared_distances(x, x):
-        # A row is at 0 from itself, but for rounding, so it goes by its place.
-        squared[np.arange(len(squared)), np.arange(rows.start, rows.start + len(squared))] = np.inf
+    for rows, squared in _squared_distances(x):
         radii[rows] = np.partition(squared, k - 1, axis=1)[:, k - 1]
     return radii
 
@@ -131,23 +129,28 @@ def nearest_distances(x: Floats, others: Floats | None = None) -> NDArray[np.flo
     """
     nearest = np.empty(len(x), np.int64)
     candidates = x if others is None else others
-    for rows, squared in _squared_distances(x, candidates):
-        if others is None:
-            places = np.arange(len(squared))
-            squared[places, places + rows.start] = np.inf
+    for rows, squared in _squared_distances(x, others):
         nearest[rows] = squared.argmin(1)
     return np.sqrt(np.sum((x - candidates[nearest]) ** 2, axis=1, dtype=np.float64))
 
 
-def _squared_distances(a: Floats, b: Floats) -> Iterator[tuple[slice, Floats]]:
-    """Blocks of rows of |a|^2 - 2 a.b + |b|^2: (rows, (BLOCK, M)), one matrix product each."""
-    a_norms, b_norms = np.einsum("nd,nd->n", a, a), np.einsum("nd,nd->n", b, b)
+def _squared_distances(a: Floats, b: Floats | None = None) -> Iterator[tuple[slice, Floats]]:
+    """Blocks of rows of |a|^2 - 2 a.b + |b|^2: (rows, (BLOCK, M)), one matrix product each.
+
+    b: by default a itself, and each row infinitely far from itself.
+    """
+    others = a if b is None else b
+    a_norms, norms = np.einsum("nd,nd->n", a, a), np.einsum("nd,nd->n", others, others)
     for start in range(0, len(a), BLOCK):
         rows = slice(start, start + BLOCK)
-        squared = (-2 * a[rows]) @ b.T
-        squared += b_norms
+        squared = (-2 * a[rows]) @ others.T
+        squared += norms
         squared += a_norms[rows, None]
-        yield rows, np.maximum(squared, 0, out=squared)
+        np.maximum(squared, 0, out=squared)
+        if b is None:  # by its place: rounding moves it from 0
+            places = np.arange(len(squared))
+            squared[places, places + start] = np.inf
+        yield rows, squared
 
 
 def class_counts(probabilities: Floats) -> NDArray[np.int64]:

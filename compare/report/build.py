@@ -44,7 +44,7 @@ from compare.report import certificate, forward, records
 from compare.report.records import Record
 
 PAGE = Path(__file__).with_name("page")
-SCRIPTS = ("plot.js", "walk.js", "page.js")
+SCRIPTS = ("plot.js", "walk.js", "base.js", "pictures.js", "figures.js", "page.js")
 FIGURES = ROOT / "docs" / "figures"
 WEIGHTS = "weights"
 NEEDED = {"parity": "findings", "bench": "rows"}  # what a measurement's file must hold
@@ -263,21 +263,14 @@ def _hash(content: str) -> str:
 
 
 def embedded(value: Any) -> str:
-    """A value as JSON that may stand in a <script> element: no markup in it can end that."""
-    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
+    """A value as JSON that may stand in a <script> element: no markup in it can end that.
+
+    NaN and infinity, which JSON does not have, become null.
+    """
+    finite = json.loads(json.dumps(value), parse_constant=lambda name: None)
+    text = json.dumps(finite, ensure_ascii=False, allow_nan=False)
     text = text.encode(errors="replace").decode()  # half a character, which UTF-8 does not have
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
-def _finite(value: Any) -> Any:
-    """The value with None for NaN and infinity, which JSON does not have."""
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not float("-inf") < value < float("inf"):
-        return None
-    return value
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
@@ -11,7 +10,6 @@ import shutil
 import subprocess
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -149,24 +147,14 @@ class Browser:
         for kind in ("rawKeyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
 
-    def resize(self, width: int, height: int, dark: bool = False, scale: float = 1) -> None:
+    def resize(self, width: int, height: int, dark: bool = False) -> None:
         """The window's size in CSS pixels, and the colours that the system prefers."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
             height=height,
-            deviceScaleFactor=scale,
+            deviceScaleFactor=1,
             mobile=width < 500,
         )
         preferred = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[preferred])
-
-    def screenshot(
-        self, path: Path, whole: bool = True, clip: dict[str, Any] | None = None
-    ) -> None:
-        """The page as a PNG file."""
-        more = {"clip": clip} if clip else {}
-        answer = self.call(
-            "Page.captureScreenshot", format="png", captureBeyondViewport=True, **more
-        )
-        path.write_bytes(base64.b64decode(answer["data"]))
