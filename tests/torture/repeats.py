@@ -11,7 +11,7 @@ from pathlib import Path
 from compare import engines
 from compare.engines import Engine
 from compare.pages.torture import Row, Say
-from tests.torture.watched import differences, picture
+from tests.torture.trainings import differences, picture
 
 KINDS = {
     "float32": (),

@@ -18,7 +18,7 @@ from compare import engines
 from compare.engines import Engine
 from compare.pages.torture import Row, Say
 from tests.torture.plain import PLAIN, all_at
-from tests.torture.watched import differences, picture
+from tests.torture.trainings import differences, picture
 
 LENGTH = ("--steps", 12, "--batch-size", 4, "--show-every", 6, "--checkpoint-every", 3)
 # Saves at every step, until it is stopped.

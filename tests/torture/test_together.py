@@ -21,7 +21,7 @@ from compare.quality import evaluate
 from tests.torture import steady, together
 from tests.torture.plain import PLAIN
 from tests.torture.steady import Sample
-from tests.torture.watched import picture
+from tests.torture.trainings import picture
 
 
 def assert_nothing_lost(row: Row, tried: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 import signal
@@ -18,9 +17,9 @@ from common.config import Config
 from common.early import NOTHING_SAVED
 from common.plan import Plan, check_directory
 from compare.engines import ENGINES, ROOT
-from tests.torture import kills, signals
-from tests.torture.signals import Shot
-from tests.torture.watched import CHECKPOINT, Reference, Training, differences, picture
+from tests.torture import shots
+from tests.torture.shots import Shot
+from tests.torture.trainings import CHECKPOINT, Reference, Training, differences, picture
 
 needs_proc = pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="where a process is, is read from /proc"
@@ -38,32 +37,22 @@ def reference(training: Training, tmp_path_factory: pytest.TempPathFactory) -> R
 
 
 @needs_proc
-def test_a_killed_training_ends_as_if_nothing_had_happened(
-    training: Training, reference: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Within the first checkpoint's write, just after it, and a step later: its metrics must go.
-    moments = itertools.cycle([("save", 0.02), ("saved", 0.0), ("step", 0.0)])
-    monkeypatch.setattr(kills, "_drawn", lambda *_: next(moments))
-    tally = kills.Tally()
-    kills.lottery(training, 3, tmp_path, print, tally, reference)
-    assert tally.wrong == []
-    assert (tally.tried, tally.survived) == (3, 3)
-
-
-@needs_proc
-def test_a_signalled_training_stops_and_ends_as_if_nothing_had_happened(
+def test_a_training_that_is_shot_ends_as_if_nothing_had_happened(
     training: Training, reference: Reference, tmp_path: Path
 ) -> None:
-    shots = [
-        Shot("ready", 0, signal.SIGINT),
-        Shot("import", 0.1, signal.SIGTERM),
-        Shot("compile", 0.1, signal.SIGINT),
-        Shot("saved", 0, signal.SIGTERM, second=0.01),
+    found = [
+        # Within the first checkpoint's write, just after it, and a step later: its metrics must go.
+        Shot("save", 0.13),
+        Shot("saved", 0.0),
+        Shot("step", 0.0),
+        Shot("ready", 0.0, signal.SIGINT),
+        Shot("import", 0.05, signal.SIGTERM),
+        Shot("compile", 0.3, signal.SIGINT),
+        Shot("saved", 0.0, signal.SIGTERM, second=0.01),
     ]
-    tally = signals.Tally()
-    signals.shoot(training, shots, tmp_path, print, tally, reference)
+    tally = shots.shoot(training, found, tmp_path, print, reference)
     assert tally.wrong == []
-    assert (tally.tried, tally.survived) == (4, 4)
+    assert (tally.tried, tally.survived) == (7, 7)
 
 
 # ------------------------------------------------------------------ the counts can go wrong
@@ -131,7 +120,7 @@ def test_a_signal_badly_answered_is_a_fault(
     made: Path, status: int, out: str, err: str, seen: str
 ) -> None:
     watched = SimpleNamespace(run=made, training=SimpleNamespace(steps=9), new=lambda path: True)
-    found = signals.fault(watched, 2, 0, status, out.format(run=made), err, False)
+    found = shots.fault(watched, 2, 0, status, out.format(run=made), err, False)
     assert found.startswith(seen)
     assert bool(found) == bool(seen)
 
