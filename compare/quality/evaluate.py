@@ -220,7 +220,7 @@ def scores(run: Path, engine: Engine, scorer: Scorer) -> dict[str, Any]:
 
 
 def stored(run: Path) -> dict[str, Any] | None:
-    """A run's quality.json, if it is whole, of the run's very checkpoint and of this extractor."""
+    """A run's quality.json, if it is complete, of its present checkpoint and by this extractor."""
     record = runs.read_json(run / FILE_NAME)
     try:
         numbers = (record["samples"]["count"], record["extractor"]["test_accuracy"])

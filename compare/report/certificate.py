@@ -150,7 +150,7 @@ def first_batch(runs: list[Record], data_dir: str) -> Fact:
             + " / "
             + _hash([batches.noise(settings.seed, 0, settings.batch_size, settings.noise_size)])
         )
-        recorded = [run for run in group if run.is_whole]
+        recorded = [run for run in group if run.recorded_from_start]
         if not recorded or not forward.knows(settings):
             continue
         wanted = _first_metrics(settings, data_dir)
@@ -281,7 +281,7 @@ def losses_apart(a: Record, b: Record) -> NDArray[np.float64]:
 def _pairs(runs: list[Record]) -> Iterable[tuple[Record, Record]]:
     """Every two runs of one experiment that have recorded losses from step 0 on."""
     for _, group in by_experiment(runs):
-        yield from itertools.combinations([run for run in group if run.is_whole], 2)
+        yield from itertools.combinations([run for run in group if run.recorded_from_start], 2)
 
 
 def divergence(runs: list[Record]) -> list[tuple[Record, Record, NDArray[np.float64]]]:
@@ -289,6 +289,6 @@ def divergence(runs: list[Record]) -> list[tuple[Record, Record, NDArray[np.floa
     differences by step)."""
     found = []
     for _, group in by_experiment(runs):
-        whole = [run for run in group if run.is_whole]
-        found += [(run, whole[0], losses_apart(run, whole[0])) for run in whole[1:]]
+        recorded = [run for run in group if run.recorded_from_start]
+        found += [(run, recorded[0], losses_apart(run, recorded[0])) for run in recorded[1:]]
     return found

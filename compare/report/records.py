@@ -64,8 +64,8 @@ class Record:
         return architecture.get(self.settings.architecture, self.settings.noise_size)
 
     @property
-    def is_whole(self) -> bool:
-        """Has it recorded its losses from step 0 on?"""
+    def recorded_from_start(self) -> bool:
+        """Are its losses recorded from step 0 on?"""
         return len(self.steps) > 0 and self.steps[0] == 0
 
     @property
