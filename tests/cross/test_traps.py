@@ -769,7 +769,7 @@ def dense_kernel() -> tuple[float, float]:
     "outputs",
     at_least=0.5,
     at_most=1e-13,
-    pytorch="rows reordered: `pytorch_impl/state.py`",
+    pytorch="rows reordered: `pytorch_impl/canonical.py`",
     tensorflow="`tf.transpose(x, (0, 3, 1, 2))` before the reshape, or rows reordered",
     keras="`Permute((3, 1, 2))` before `Flatten`, or rows reordered",
 )
@@ -896,7 +896,7 @@ def default_bound() -> tuple[float, float]:
     at_least=0.5,
     at_most=1e-13,
     pytorch="`state_dict()`, by name",
-    tensorflow="a mapping by name: `tensorflow_impl/state.py`",
+    tensorflow="a mapping by name: `tensorflow_impl/canonical.py`",
     keras="`get_layer(name)`",
 )
 def sorted_variables() -> tuple[float, float]:
