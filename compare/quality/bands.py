@@ -290,5 +290,6 @@ def main() -> None:
         "rows": rows,
         "equivalence": compare(rows),
     }
-    write_json(out, record)
+    with commandline.command(), commandline.writing(out):
+        write_json(out, record)
     print(f"{table(record)}\n\n{summary(record)} -> {out}")

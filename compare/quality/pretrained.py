@@ -91,8 +91,9 @@ def main() -> None:
         command, threads = environment.get("command"), environment.get("threads")
         if not isinstance(threads, int) or not isinstance(command, list):
             raise UserError(f"{record} is not what training writes; train the run again.")
-        checkpoint.save_weights(out, saved)
+        evaluate.subject(str(source), "auto")  # what cannot be scored is not written either
         scorer = Scorer(arguments.data_dir)
+        checkpoint.save_weights(out, saved)
         score = evaluate.evaluate(evaluate.subject(str(out), "auto"), scorer, COUNT, SAMPLE_SEED)
         text = card(saved, out, environment, score)
         checkpoint.write_atomically(out.with_name("README.md"), text.encode())
