@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import functools
 import json
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common import checkpoint
+from common import batches, checkpoint
 from common.config import UserError
 from compare import engines
 from compare import runs as training
@@ -226,6 +227,24 @@ def test_states_on_the_way_are_kept_scored_and_removed(
     assert records.read(run).progress == [row]
     assert not kept.parent.exists()
     assert not progress.keep(run, last=9)  # scored already
+
+
+def test_runs_of_two_noise_sizes_have_noise_and_tables_of_their_own(
+    runs: Path, tmp_path: Path
+) -> None:
+    ours, theirs = records.read(runs / "pytorch"), records.read(runs / "keras")
+    assert theirs.settings is not None
+    shorter = dataclasses.replace(theirs.settings, noise_size=64)
+    page = report.write([ours, dataclasses.replace(theirs, settings=shorter)], tmp_path, "absent")
+    data = embedded(page.read_text())
+    noise = {key: np.frombuffer(base64.b64decode(x), "<f4") for key, x in data["noise"].items()}
+    assert set(noise) == {"0/96", "0/64"}
+    for size in (96, 64):
+        wanted = batches.shown_noise(0, 16, size)
+        np.testing.assert_array_equal(noise[f"0/{size}"].reshape(16, size), wanted)
+    counts = next(fact for fact in data["certificate"] if fact["name"] == "counts")
+    assert counts["holds"] is False  # Keras's checkpoint is of noise 96 still
+    assert counts["figures"]["wanted"] == "1,102,721 + 6,642,241; 1,102,721 + 6,675,009"
 
 
 # ------------------------------------------------------------------ the page as text
