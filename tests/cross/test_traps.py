@@ -6,7 +6,7 @@ against PyTorch's layers or the formula. pytest asserts that the naive port fail
 
     python -m tests.cross.test_traps
 
-writes the figures to docs/figures/traps.json, from which `make readme` fills README.md's table.
+writes the figures to docs/figures/traps.json, from which `make readme` fills docs/porting-traps.md.
 
 Left out, since they show in time or on a GPU alone: XLA runs convolutions inside a loop several
 times slower on a processor; TensorFlow takes all of a GPU's memory; TF32 rounds float32 products;
@@ -1311,7 +1311,7 @@ def test_the_naive_port_fails_and_ours_does_not(trap: Trap) -> None:
 
 
 def texts(trap: Trap) -> dict[str, str]:
-    """What the README says of an entry beside its figures."""
+    """What the catalogue says of an entry beside its figures."""
     names = ("name", "wrong", "error_of", "pytorch", "tensorflow", "keras")
     return {name: getattr(trap, name) for name in names}
 
