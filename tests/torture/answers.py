@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+from common import datasets
 from compare.engines import ROOT
-from compare.pages.torture import Say
+from compare.pages.torture import Row, Say
 
 FRAMEWORKS = ("torch", "tensorflow", "keras", "jax")
 SECONDS = 120  # for an answer; a hang is lost
@@ -22,15 +27,23 @@ EVERY = 10  # seconds between two lines of progress
 Mistake = tuple[str, list[str]]  # a command or module, and its arguments
 
 
-def listing(folder: Path) -> dict[str, Any]:
+class Reached(BaseException):
+    """A command went past its checks and began its work: what it was given is no mistake to it."""
+
+
+def begin(*_: Any, **__: Any) -> Any:
+    """Stand for a command's work."""
+    raise Reached
+
+
+def listing(folder: Path) -> dict[Path, Any]:
     """Every file below a folder: its kind, size and time."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        status = path.lstat()
-        # A folder's own time moves when a file comes and goes; what stays is seen by itself.
-        moved = 0 if path.is_dir() else status.st_mtime_ns
-        found[str(path.relative_to(folder))] = (status.st_mode, status.st_size, moved)
-    return found
+    statuses = {path: path.lstat() for path in folder.rglob("*")}
+    # A folder's own time moves when a file comes and goes; what stays is seen by itself.
+    return {
+        path: (status.st_mode, status.st_size, 0 if path.is_dir() else status.st_mtime_ns)
+        for path, status in statuses.items()
+    }
 
 
 def fault(status: object, out: str, err: str, changed: bool) -> str | None:
@@ -46,56 +59,79 @@ def fault(status: object, out: str, err: str, changed: bool) -> str | None:
     return "something was created or changed" if changed else None
 
 
+def in_process(main: Callable[[], Any], argv: list[str], folder: Path) -> str | None:
+    """Make a mistake in this process, called from `folder`: what is wrong with the answer, or None.
+
+    A command that goes on to fetch data or to start a process has not seen the mistake.
+    """
+    before, imported = listing(folder), set(FRAMEWORKS) & set(sys.modules)
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    status: object = 0
+    with (
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(io.StringIO()) as out,
+        contextlib.redirect_stderr(io.StringIO()) as err,
+        mock.patch.object(sys, "argv", ["command", *argv]),
+        mock.patch.object(datasets, "_fetch", begin),
+        mock.patch.object(subprocess, "Popen", begin),
+    ):
+        try:
+            main()
+        except SystemExit as exit_:
+            status = exit_.code
+        except Reached:
+            status = "none, it went to work"
+        except BaseException as error:
+            status = f"none, {type(error).__name__}: {error}"
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    if set(FRAMEWORKS) & set(sys.modules) != imported:
+        return "a framework was imported"
+    return fault(status, out.getvalue(), err.getvalue(), listing(folder) != before)
+
+
 def forbid_frameworks(folder: Path) -> Path:
-    """A folder for PYTHONPATH in which every framework ends the process that imports it."""
-    folder.mkdir()
+    """Make a folder for PYTHONPATH in which every framework ends the process that imports it."""
     for name in FRAMEWORKS:
         (folder / f"{name}.py").write_text("raise SystemExit('a framework was imported')\n")
     return folder
 
 
 def process(
-    module: str, argv: list[str], folder: Path, path: list[Path], **variables: str
+    module: str, argv: list[str], folder: Path, path: Sequence[Path] = (), **variables: str
 ) -> str | None:
     """Make a mistake with `python -m module`, called from `folder`: what is wrong, or None."""
     before = listing(folder)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", **variables}
-    environment["PYTHONPATH"] = os.pathsep.join(map(str, [*path, ROOT]))
-    environment["PYTHONDONTWRITEBYTECODE"] = "1"
+    variables |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(
             [sys.executable, "-m", module, *argv],
             cwd=folder,
-            env=environment,
+            env=os.environ | variables | {"PYTHONPATH": os.pathsep.join(map(str, [*path, ROOT]))},
             stdin=subprocess.DEVNULL,
             capture_output=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired:
         return f"no answer within {SECONDS} s"
-    out, err = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
-    return fault(done.returncode, out, err, listing(folder) != before)
+    return fault(done.returncode, done.stdout, done.stderr, listing(folder) != before)
 
 
-def losses(
-    lines: Sequence[Mistake], answer: Callable[[str, list[str]], str | None], what: str, say: Say
-) -> list[str]:
-    """Make mistakes one after the other; what is wrong with the answers, with the command."""
-    lost, said = [], time.monotonic()
-    for index, (command, argv) in enumerate(lines):
+def tried(
+    row: Row, mistakes: Sequence[Mistake], answer: Callable[[str, list[str]], str | None], say: Say
+) -> Row:
+    """The row, which has no counts yet, with those of mistakes made one after the other."""
+    lost, said = 0, time.monotonic()
+    for index, (command, argv) in enumerate(mistakes):
         found = answer(command, argv)
         if found is not None:
-            lost.append(f"{command} {shlex.join(argv)[:200]}: {found}")
-            say(f"{what}: LOST {lost[-1]}")
+            lost += 1
+            say(f"{row.part}: LOST {command} {shlex.join(argv)[:200]}: {found}")
         if time.monotonic() - said > EVERY:
             said = time.monotonic()
-            say(f"{what}: {index + 1:,} of {len(lines):,}")
-    return lost
-
-
-def by_processes(
-    lines: Sequence[Mistake], folder: Path, blocker: Path, what: str, say: Say
-) -> list[str]:
-    """losses() of modules, called from `folder`; `blocker` is what forbid_frameworks made."""
-    return losses(lines, lambda name, argv: process(name, argv, folder, [blocker]), what, say)
+            say(f"{row.part}: {row.what}: {index + 1:,} of {len(mistakes):,}")
+    say(f"{row.part}: {row.what}: {len(mistakes):,} tried, {lost} lost")
+    return Row(row.part, row.what, len(mistakes), len(mistakes) - lost, row.note)

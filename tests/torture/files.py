@@ -21,8 +21,7 @@ from common import checkpoint, config
 from common.config import Config
 from compare.engines import ROOT, Engine
 from compare.pages.torture import Row, Say
-from tests.torture import cases
-from tests.torture.answers import by_processes, forbid_frameworks
+from tests.torture import cases, values
 from tests.torture.fuzz import COUNTS
 
 # Target -> what it is, and how many inputs the long version tries.
@@ -126,7 +125,7 @@ def real_runs(folder: Path) -> list[str]:
 
 def as_a_user(work: Path, say: Say) -> Row:
     """Broken runs given to the commands that read them: a sentence, and nothing changed."""
-    folder, blocker = work / "real", forbid_frameworks(work / "blocker")
+    folder = work / "real"
     lines = []
     for name in real_runs(folder):
         for backend in ("pytorch_impl", "tensorflow_impl", "keras_impl"):
@@ -136,9 +135,8 @@ def as_a_user(work: Path, say: Say) -> Row:
             ]
             lines.append((f"{backend}.convert", [name, f"new.{ending}"]))
         lines += [("compare.evaluate", [name]), ("compare.pretrained", [name, "--out", "new"])]
-    lost = by_processes(lines, folder, blocker, "files: by processes", say)
     what = "broken runs given to train, sample, convert, evaluate"
-    return Row("files", what, len(lines), len(lines) - len(lost), "real sizes, by processes")
+    return values.as_a_user("files", what, lines, "real sizes, by processes", folder, say)
 
 
 def run(work: Path, chosen: list[Engine], data_dir: str, say: Say) -> list[Row]:

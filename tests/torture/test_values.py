@@ -1,4 +1,4 @@
-"""A mistake on a command line is one sentence: short versions of tests/torture/values.py.
+"""A mistake on a command line is one sentence: the short version of values.py.
 
 And the counts can go wrong: an answer of another kind is lost.
 """
@@ -49,20 +49,19 @@ def test_all_combinations_that_cannot_be(known: dict[str, Command], folder: Path
     assert row.tried > 240
 
 
-def test_as_a_user_makes_a_mistake(tmp_path: Path, folder: Path) -> None:
-    blocker = answers.forbid_frameworks(tmp_path / "blocker")
+def test_as_a_user_makes_a_mistake(folder: Path) -> None:
     lines = [
         ("tensorflow_impl.train", ["--resume", "fifo"]),
         ("keras_impl.sample", ["broken"]),
         ("compare.parity", ["--out", "file/x"]),
         ("common.datasets", ["--hel"]),
     ]
-    assert answers.by_processes(lines, folder, blocker, "values", SAID.append) == []
+    row = values.as_a_user("values", "by processes", lines, "", folder, SAID.append)
+    assert row.lost == 0, SAID
 
 
 def test_every_flag_of_every_command_gets_wrong_values(known: dict[str, Command]) -> None:
     for name, command in known.items():
-        assert command.arguments is not None
         flags = {
             word.split("=")[0]
             for argv in wrong.values(command.arguments, command.out)
@@ -136,8 +135,8 @@ def test_a_command_that_answers_otherwise_is_lost(
 ) -> None:
     (tmp_path / "file").write_text("as it was before")
     monkeypatch.delitem(sys.modules, "jax", raising=False)
-    assert values.in_process("x", Command(refuse, None), [], tmp_path) is None
-    assert values.in_process("x", Command(main, None), [], tmp_path) == said
+    assert answers.in_process(refuse, [], tmp_path) is None
+    assert answers.in_process(main, [], tmp_path) == said
     sys.modules.pop("jax", None)
 
 
