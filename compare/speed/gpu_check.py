@@ -50,12 +50,17 @@ def run(
     out = folder / "run.npz"
     # Two busy threads on two cores can make a small float64 step many times slower.
     with Worker(engine, "compare.speed.gpu_check", settings, threads=1) as worker:
-        worker.ask("train", package=engine.package, chunk=chunk, resume=resume, out=str(out))
+        worker.ask(
+            "train",
+            package=engine.package, steps=STEPS, chunk=chunk, resume=resume, out=str(out),
+        )  # fmt: skip
     with np.load(out) as file:
         return dict(file)
 
 
-def train(config: dict[str, Any], package: str, chunk: int, resume: bool, out: str) -> None:
+def train(
+    config: dict[str, Any], package: str, steps: int, chunk: int, resume: bool, out: str
+) -> None:
     """The worker's side of run()."""
     settings = from_json(config)
     backend = engines.load(package)
@@ -71,12 +76,12 @@ def train(config: dict[str, Any], package: str, chunk: int, resume: bool, out: s
     def keep(prefix: str, found: Mapping[str, NDArray[Any]]) -> None:
         arrays.update({prefix + name: np.array(array) for name, array in found.items()})
 
-    images, noise = timing.Stream(settings, timing.RandomImages(settings)).next(STEPS)
+    images, noise = timing.Stream(settings, timing.RandomImages(settings)).next(steps)
     keep("outputs/", backend.outputs(begin(initial(settings)), images[0], noise[0]))
     state = begin(initial(settings))
     losses = []
-    for start, end in itertools.pairwise([0, 1, *range(1 + chunk, STEPS, chunk), STEPS]):
-        if resume and start >= STEPS // 2:
+    for start, end in itertools.pairwise([0, 1, *range(1 + chunk, steps, chunk), steps]):
+        if resume and start >= steps // 2:
             state, resume = begin(backend.to_canonical(state)), False
         losses.append(backend.train_chunk(state, images[start:end], noise[start:end]))
         if end == 1:
