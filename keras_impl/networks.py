@@ -34,9 +34,7 @@ def Discriminator(dtype: Any = None) -> keras.Sequential:
             Conv2D(64, 5, name="conv2", **last, **_uniform(25 * 32)),  # (N, 8, 8, 64)
             MaxPooling2D(2, name="pool2", **last),  # (N, 4, 4, 64)
             LeakyReLU(LEAKY_SLOPE, dtype=dtype),
-            Flatten(
-                name="flatten", **last
-            ),  # (N, 1024), in (H, W, C) order; PyTorch's is (C, H, W)
+            Flatten(name="flatten", **last),  # (N, 1024), in (H, W, C) order; PyTorch's: (C, H, W)
             Dense(1024, name="dense1", dtype=dtype, **_uniform(1024)),  # (N, 1024)
             LeakyReLU(LEAKY_SLOPE, dtype=dtype),
             Dense(1, name="dense2", dtype=dtype, **_uniform(1024)),  # (N, 1)
