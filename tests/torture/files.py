@@ -22,6 +22,7 @@ from common.config import Config
 from compare.engines import ROOT, Engine
 from compare.pages.torture import Row, Say
 from tests.torture import cases, values
+from tests.torture.broken import all_cases
 from tests.torture.fuzz import COUNTS
 
 # Target -> what it is, and how many inputs the long version tries.
@@ -149,5 +150,5 @@ def run(work: Path, chosen: list[Engine], data_dir: str, say: Say) -> list[Row]:
         else:
             for target, (_, inputs) in INPUTS.items():
                 rows.append(fuzz(target, inputs, Path(folder), say))
-        rows += cases.run(Path(folder), say)
+        rows += cases.run(all_cases(), Path(folder), say)
     return [*rows, as_a_user(work, say)]

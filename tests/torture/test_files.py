@@ -1,4 +1,4 @@
-"""Broken files are refused in a sentence: short versions of tests/torture/files.py.
+"""Broken files are refused in a sentence: the short version of files.py.
 
 And the counts can go wrong: what a broken reader would let through is lost here, too.
 """
@@ -12,8 +12,10 @@ import os
 import random
 import struct
 import threading
+import time
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from compare.quality import evaluate
 from compare.report import build as report
 from compare.report import records
 from tests.tiny import tiny_architecture
-from tests.torture import broken, broken_runs, cases, files, sound, targets
+from tests.torture import broken, broken_data, broken_runs, cases, files, sound, targets
 from tests.torture.cases import SETTINGS, good_run, put
 from tests.torture.targets import TARGETS
 
@@ -76,7 +78,7 @@ def test_libfuzzer_finds_nothing_in_the_loader(tmp_path: Path) -> None:
 
 def test_one_in_twenty_of_the_cases_by_hand(tmp_path: Path) -> None:
     said: list[str] = []
-    rows = cases.run(tmp_path, said.append, every=20)
+    rows = cases.run(broken.all_cases()[::20], tmp_path, said.append)
     assert [row.what for row in rows if row.lost] == [], said
     assert sum(row.tried for row in rows) >= 80
 
@@ -160,12 +162,26 @@ def test_a_fuzzing_that_ends_early_is_lost(status: int, log: str, tried: int, lo
     assert (row.tried, row.lost) == (tried, lost)
 
 
-def test_a_case_that_raises_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def check(folder: Path) -> str | None:
-        raise ZeroDivisionError("oh")
-
-    cases.attempt([cases.Case("kind", "name", check)], range(1), tmp_path)
-    assert json.loads(capsys.readouterr().out.splitlines()[1]) == {"fault": "ZeroDivisionError: oh"}
+def test_a_case_that_raises_hangs_or_crashes_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cases, "SECONDS", 3)
+    said: list[str] = []
+    found = [
+        cases.Case("kind", name, partial(broken_data.taken, call, KeyError, argument))
+        for name, call, argument in (
+            ("raises", int, "x"),
+            ("hangs", time.sleep, 1000),
+            ("crashes", os._exit, 0),
+            ("survives", {}.__getitem__, "x"),
+        )
+    ]
+    (row,) = cases.run(found, tmp_path, said.append)
+    assert (row.tried, row.lost) == (4, 3)
+    said = [line for line in said if "LOST" in line]
+    assert said[0].startswith("files: LOST kind, raises: ValueError: invalid literal")
+    assert said[1] == "files: LOST kind, hangs: no answer in 3 s"
+    assert said[2] == "files: LOST kind, crashes: the process crashed"
 
 
 # ------------------------------------------------------------------ what they found
