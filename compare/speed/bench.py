@@ -8,15 +8,14 @@ the turns' ratios. The limit is limits.py's least work at the rates measured at 
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
-import importlib.util
-import json
+import itertools
 import math
 import os
 import platform
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -26,7 +25,7 @@ from tqdm import tqdm
 from common import architecture, checkpoint, commandline, config
 from common.config import Config, Device, Precision
 from common.datasets import ensure_mnist
-from common.environment import git_commit, processor
+from common.environment import git_commit, processor, versions
 from compare import engines
 from compare.engines import Engine
 from compare.speed import limits
@@ -221,21 +220,19 @@ def measure(arguments: BenchArguments, request: Request) -> dict[str, Any]:
     }
     found = {pair: measure_rates(*pair) for pair in sorted(asked)}
     rows = []
-    for device in request.devices:
-        for engine in request.engines:
-            for batch_size in request.batch_sizes:
-                for precision in request.precisions:
-                    chosen = dataclasses.replace(
-                        Config(),
-                        precision=precision,
-                        device=device,
-                        batch_size=batch_size,
-                        compile=arguments.compile,
-                        data_dir=arguments.data_dir,
-                    )
-                    config.check(chosen)
-                    for row in measure_pair(engine, chosen, arguments.rounds, arguments.turn):
-                        rows.append(row | {"asked_device": device})
+    for device, engine, batch_size, precision in itertools.product(
+        request.devices, request.engines, request.batch_sizes, request.precisions
+    ):
+        chosen = Config(
+            precision=precision,
+            device=device,
+            batch_size=batch_size,
+            compile=arguments.compile,
+            data_dir=arguments.data_dir,
+        )
+        config.check(chosen)
+        for row in measure_pair(engine, chosen, arguments.rounds, arguments.turn):
+            rows.append(row | {"asked_device": device})
     rates = {pair: best_rates(each) for pair, each in found.items()}
     return {
         **surroundings(),
@@ -251,16 +248,12 @@ def measure(arguments: BenchArguments, request: Request) -> dict[str, Any]:
 
 def surroundings() -> dict[str, Any]:
     """What the figures were measured on and with."""
-    versions = {}
-    for package in ("torch", "tensorflow", "keras", "jax", "numpy"):
-        if importlib.util.find_spec(package) is not None:
-            versions[package] = importlib.metadata.version(package)
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
         "gpu": gpu(),
         "python": platform.python_version(),
-        "versions": versions,
+        "versions": versions(("torch", "tensorflow", "keras", "jax")),
         "commit": git_commit(),
     }
 
@@ -367,6 +360,14 @@ def plot(record: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
+def save(record: dict[str, Any], plot: Callable[[dict[str, Any], Path], None], out: Path) -> str:
+    """Write a record and, beside it, its plot; where they are."""
+    with commandline.writing(out):
+        checkpoint.write_json(out, record)
+        plot(record, out.with_suffix(".png"))
+    return f"-> {out}, {out.with_suffix('.png')}"
+
+
 def main() -> None:
     with commandline.command():
         arguments, _ = commandline.parse(
@@ -378,7 +379,5 @@ def main() -> None:
         request = read(arguments)
         ensure_mnist(arguments.data_dir, wanted=())  # once, and before the first process
         record = measure(arguments, request)
-    out = Path(arguments.out)
-    checkpoint.write_atomically(out, (json.dumps(record, indent=1) + "\n").encode())
-    plot(record, out.with_suffix(".png"))
-    print(f"{table(record['rows'])}\n\n{summary(record)}\n-> {out}, {out.with_suffix('.png')}")
+        saved = save(record, plot, Path(arguments.out))
+    print(f"{table(record['rows'])}\n\n{summary(record)}\n{saved}")

@@ -7,8 +7,6 @@ file, which is made in the temporary folder and deleted.
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import shutil
 import statistics
 import sys
@@ -22,7 +20,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from common import batches, checkpoint, commandline, config, datasets
+from common import batches, commandline, config, datasets
 from common.config import Config, Device, Precision, UserError, from_json
 from compare import engines
 from compare.engines import Engine
@@ -249,10 +247,8 @@ def main(argv: list[str]) -> None:
             "batch_sizes": against_batch_size(chosen, base, batch_sizes, arguments.rounds),
             "dataset_sizes": against_dataset_size(chosen, base, dataset_sizes),
         }
-    out = Path(arguments.out)
-    checkpoint.write_atomically(out, (json.dumps(record, indent=1) + "\n").encode())
-    plot(record, out.with_suffix(".png"))
-    print(f"{tables(record)}\n\n-> {os.fspath(out)}, {out.with_suffix('.png')}")
+        saved = bench.save(record, plot, Path(arguments.out))
+    print(f"{tables(record)}\n\n{saved}")
 
 
 if __name__ == "__main__":

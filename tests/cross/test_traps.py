@@ -30,9 +30,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch  # before TensorFlow, where both share a process
-
-# An optimizer imports it, and Triton with it, which ends the process if TensorFlow came first.
-import torch._dynamo
 from torch import nn
 from torch.nn import functional as F
 
@@ -45,6 +42,9 @@ from keras_impl import load_engine
 
 ENGINE = os.environ["KERAS_BACKEND"]  # tensorflow, but in the processes of other engines' entries
 if ENGINE == "tensorflow":
+    # An optimizer imports it, and Triton with it, which ends the process if TensorFlow came first.
+    import torch._dynamo
+
     with quiet():
         import tensorflow as tf
 
@@ -91,30 +91,18 @@ class Trap:
     pytorch: str  # what to write instead
     tensorflow: str
     keras: str
-    engines: tuple[str, ...]  # what Keras runs on
     measure: Measure
+    engines: tuple[str, ...] = ("tensorflow",)  # what Keras runs on
 
 
 CATALOGUE: list[Trap] = []
 
 
-def trap(
-    name: str,
-    wrong: str,
-    error_of: str,
-    *,
-    at_least: float | str,
-    at_most: float,
-    pytorch: str,
-    tensorflow: str,
-    keras: str,
-    engines: tuple[str, ...] = ("tensorflow",),
-) -> Callable[[Measure], Measure]:
-    """Enter a function into the catalogue."""
+def trap(*texts: str, **rest: Any) -> Callable[[Measure], Measure]:
+    """Enter a function into the catalogue; the arguments are Trap's."""
 
     def enter(measure: Measure) -> Measure:
-        texts = (name, wrong, error_of, at_least, at_most, pytorch, tensorflow, keras)
-        CATALOGUE.append(Trap(*texts, engines, measure))
+        CATALOGUE.append(Trap(*texts, measure=measure, **rest))
         return measure
 
     return enter
