@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from keras_impl import device  # noqa: F401, first: it imports Keras and its engine quietly
 from keras_impl.canonical import from_canonical, to_canonical
 from keras_impl.compiled import compile_step, train_chunk
 from keras_impl.device import PACKAGES, describe, threads

@@ -30,9 +30,7 @@ BATCH_NORM_EPSILON = 1e-5
 
 def to_framework(saved: checkpoint.Checkpoint, network: str) -> Any:
     """A network of a checkpoint as a keras.Sequential, on the CPU."""
-    import keras
-
-    from keras_impl import device
+    from keras_impl import device  # first: it imports Keras and its engine quietly
     from keras_impl.canonical import from_canonical_layout, parameter_tensors
     from keras_impl.networks import Discriminator, Generator
 
@@ -40,7 +38,7 @@ def to_framework(saved: checkpoint.Checkpoint, network: str) -> Any:
     dtype = "float64" if saved.config.precision == "float64" else "float32"
     generator = network == "generator"
     table = architecture.get(saved.config.architecture, saved.config.noise_size)
-    with keras.device("cpu:0"):
+    with device.keras.device("cpu:0"):
         model = Generator(saved.config.noise_size, dtype) if generator else Discriminator(dtype)
         for name, variable in parameter_tensors(model, network, table).items():
             variable.assign(from_canonical_layout(name, saved.arrays[name], table))
@@ -213,7 +211,7 @@ def _read(path: Path, content: io.BytesIO) -> dict[str, np.ndarray]:
 
 def _network(network: str) -> Any:
     """A fresh network on the CPU."""
-    from keras_impl import device  # which loads Keras as a run does
+    from keras_impl import device  # first: it imports Keras and its engine quietly
     from keras_impl.networks import Discriminator, Generator
 
     with device.keras.device("cpu:0"):

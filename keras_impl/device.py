@@ -1,13 +1,16 @@
-"""Where Keras computes, and the switches of a process that a run depends on."""
+"""Where Keras computes, and the switches of a process that a run depends on.
+
+Import this module before Keras: its engine then starts without what it writes meanwhile, so that a
+command's output is its own.
+"""
 
 from __future__ import annotations
-
-import keras
 
 from common.config import Config
 from keras_impl import load_engine
 
 engine = load_engine()
+import keras  # noqa: E402
 
 PACKAGES: tuple[str, ...] = ("keras", engine.PACKAGE)
 

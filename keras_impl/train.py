@@ -15,7 +15,7 @@ from keras_impl import exit_without_engine
 def train(run: runs.Run, dataset: Dataset) -> None:
     """Train from the run's state to its last step."""
     # Imported here, so that a mistake on the command line is answered before a framework loads.
-    from keras_impl import device
+    from keras_impl import device  # first: it imports Keras and its engine quietly
     from keras_impl.canonical import to_canonical
     from keras_impl.compiled import compile_step, train_chunk
     from keras_impl.inference import generate
