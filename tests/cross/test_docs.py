@@ -219,6 +219,28 @@ def test_a_drift_is_named(old: str, new: str, message: str) -> None:
     assert message in "\n".join(found)
 
 
+# ------------------------------------------------------------------ what a reader has before them
+
+
+def length(*files: str) -> int:
+    return sum(len(read(file).splitlines()) for file in files)
+
+
+@pytest.mark.parametrize("folder", readme.BACKENDS.values())
+def test_the_experiment_is_read_in_an_evening(folder: str) -> None:
+    files = [f"{folder}/{name}.py" for name in ("networks", "step", "losses", "train")]
+    assert length(ENGLISH) <= 200 >= length(CHINESE)
+    assert length(ENGLISH, *files[:2]) < 600
+    assert length(*files) <= 350
+
+
+def test_the_index_has_every_page() -> None:
+    index = set(LINK.findall(read("docs/README.md")))
+    pages = {Path(page).name for page in PAGES if page.startswith("docs/")} - {"README.md"}
+    assert pages <= index
+    assert "docs/README.md" in LINK.findall(read(ENGLISH))
+
+
 # ------------------------------------------------------------------ links
 
 
