@@ -6,21 +6,185 @@ ends with the process that runs the cases: nothing stays mounted, whatever happe
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from common import checkpoint
 from compare.engines import ENGINES, ROOT, Engine
 from compare.pages.torture import Row, Say
-from tests.torture.small_disk import EVERY, STEPS, Kit, system
 
+STEPS, EVERY = 30, 10
+LONGEST = 300  # seconds; a training that never ends is lost, too
+FLAGS = ["--batch-size", "16", f"--checkpoint-every={EVERY}", f"--show-every={EVERY}"]
 FULL, READ_ONLY = "No space left on device", "Read-only file system"
 MIDDLE = "Iter: 10,"  # said in the chunk after the first checkpoint
 REFUSED = r"warning: the checkpoint of step \d+ could not be written"
 ROOM = 4  # checkpoints: enough for everything
+
+Event = tuple[str, Callable[[], object]]  # a pattern of a line of output, and what is done then
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+@dataclass
+class Kit:
+    """A small disk to train on, and what must be so afterwards: [] or what is wrong, in words."""
+
+    work: Path
+    train: list[str]  # a training command, up to its flags
+    data_dir: str
+
+    def __post_init__(self) -> None:
+        self.disk = self.work / "disk"  # where the small file system is mounted
+        self.run = self.disk / "run"
+        self.ballast = self.disk / "ballast"  # takes the room away
+
+    def undisturbed(self, step: int) -> Path:
+        """The run of so many steps that nothing disturbed, trained when it is first asked for."""
+        run = self.work / f"undisturbed-{step}"
+        if not run.exists():
+            ended = self.new(flags=["--out", str(run)], steps=step)
+            assert ended.status == 0, ended.err
+        return run
+
+    # -------------------------------------------------------------- trainings
+
+    def do(self, command: Sequence[str], *events: Event) -> Ended:
+        """Run a command; at each event in its turn, hold it and act."""
+        waiting = list(events)
+        with tempfile.TemporaryFile("w+") as err:
+            process = subprocess.Popen(
+                command, cwd=ROOT, stdout=subprocess.PIPE, stderr=err, text=True
+            )
+            watch = threading.Timer(LONGEST, process.kill)
+            watch.start()
+            lines = []
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines.append(line)
+                if waiting and re.search(waiting[0][0], line):
+                    process.send_signal(signal.SIGSTOP)
+                    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+                    waiting.pop(0)[1]()
+                    process.send_signal(signal.SIGCONT)
+            status = process.wait()
+            watch.cancel()
+            err.seek(0)
+            missed = f"never said: {waiting[0][0]}" if waiting else ""
+            return Ended(status, "".join(lines), err.read() + missed)
+
+    def new(self, *events: Event, flags: Sequence[str] = (), steps: int = STEPS) -> Ended:
+        """Train on the disk."""
+        where = ["--data-dir", self.data_dir, "--steps", str(steps), "--out", str(self.run)]
+        return self.do([*self.train, *FLAGS, *where, *flags], *events)
+
+    def resume(self) -> Ended:
+        """Go on with the run on the disk, to the end."""
+        return self.do([*self.train, "--resume", str(self.run), "--steps", str(STEPS)])
+
+    # -------------------------------------------------------------- what must be so
+
+    def sentence(self, ended: Ended, says: str) -> list[str]:
+        """The command ended with status 2 and one sentence that has `says`."""
+        said = ended.err.strip()
+        if ended.status == 2 and said.startswith("error: ") and "\n" not in said and says in said:
+            return []
+        return [f"status {ended.status}, {said[-300:]!r} instead of 2 and {says!r}"]
+
+    def holds(self, *steps: int) -> list[str]:
+        """The run has the undisturbed checkpoint of one of these steps, and no half of a file."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            found = load_file(self.run / checkpoint.FILE_NAME)
+        except (OSError, SafetensorError) as error:
+            return [*self.whole(), f"no checkpoint can be read: {error}"]
+        step = int(found["step"])
+        if step not in steps:
+            return [*self.whole(), f"the checkpoint is of step {step}, not of {steps}"]
+        wanted = load_file(self.undisturbed(step) / checkpoint.FILE_NAME)
+        differing = [n for n in wanted if found[n].tobytes() != wanted[n].tobytes()]
+        return self.whole() + [f"{name} differs at step {step}" for name in differing]
+
+    def finished(self, ended: Ended) -> list[str]:
+        """The training ended well, with the records and the state of an undisturbed one."""
+        if ended.status or ended.err:
+            return [f"status {ended.status}, {ended.err[-300:]!r}"]
+        wanted = (self.undisturbed(STEPS) / "metrics.jsonl").read_bytes()
+        same = (self.run / "metrics.jsonl").read_bytes() == wanted
+        wrong = [] if same else ["metrics.jsonl differs"]
+        if not json.loads((self.run / "result.json").read_text())["finished"]:
+            wrong.append("result.json says that it is not finished")
+        return wrong + self.holds(STEPS)
+
+    def empty(self) -> list[str]:
+        """Nothing was made on the disk."""
+        return [f"{path} was made" for path in self.disk.iterdir() if path != self.ballast]
+
+    def whole(self) -> list[str]:
+        """No half of a file is left."""
+        return [f"{path} is left" for path in self.disk.rglob("*.tmp")]
+
+    # -------------------------------------------------------------- the disk
+
+    def room(self, checkpoints: float) -> str:
+        """The mount option for so much room."""
+        size = (self.undisturbed(STEPS) / checkpoint.FILE_NAME).stat().st_size
+        return f"size={int(checkpoints * size)}"
+
+    @contextlib.contextmanager
+    def mounted(self, checkpoints: float) -> Iterator[None]:
+        """A disk with room for so many checkpoints."""
+        self.disk.mkdir(exist_ok=True)
+        system("mount", "-t", "tmpfs", "-o", self.room(checkpoints), "none", self.disk)
+        try:
+            yield
+        finally:
+            system("umount", "--recursive", self.disk)
+
+    def enlarge(self) -> None:
+        """Make room for everything."""
+        system("mount", "-o", f"remount,{self.room(ROOM)}", self.disk)
+
+    def read_only(self) -> None:
+        """Mount the disk once more, over itself: files that are open do not hinder this."""
+        system("mount", "--bind", self.disk, self.disk)
+        system("mount", "-o", "remount,bind,ro", self.disk)
+
+    def writable(self) -> None:
+        """Take read_only() back."""
+        system("umount", self.disk)
+
+    def fill(self) -> None:
+        """Leave no room at all."""
+        with contextlib.suppress(OSError), self.ballast.open("wb", buffering=0) as file:
+            while file.write(bytes(2**16)):
+                pass
+
+
+def system(*command: object) -> None:
+    """Run a command of the system, which must succeed."""
+    subprocess.run([str(word) for word in command], check=True)
 
 
 # ------------------------------------------------------------------ cases: what was lost, in words
@@ -30,7 +194,7 @@ def one_checkpoint_fits(kit: Kit) -> list[str]:
     """The second needs the room of the first one, too: refused to the end; then there is room."""
     with kit.mounted(1.6):
         wrong = kit.sentence(kit.new(), FULL) + kit.holds(EVERY)
-        kit.resize(ROOM)
+        kit.enlarge()
         return wrong + kit.finished(kit.resume())
 
 
@@ -38,14 +202,14 @@ def no_checkpoint_fits(kit: Kit) -> list[str]:
     """The training goes on to its end and says that nothing was saved."""
     with kit.mounted(0.6):
         wrong = kit.sentence(kit.new(), "no checkpoint was written yet") + kit.whole()
-        kit.resize(ROOM)
+        kit.enlarge()
         return wrong + kit.finished(kit.new(flags=["--overwrite"]))
 
 
 def room_comes_back(kit: Kit) -> list[str]:
     """A refused checkpoint is tried again after the next chunk, when there is room."""
     with kit.mounted(1.6):
-        return kit.finished(kit.new((REFUSED, lambda: kit.resize(ROOM))))
+        return kit.finished(kit.new((REFUSED, kit.enlarge)))
 
 
 def nothing_fits_for_a_while(kit: Kit) -> list[str]:
@@ -158,22 +322,17 @@ def no_data_can_be_written(kit: Kit) -> list[str]:
         return wrong + ([f"{out[1]} was made"] if (kit.work / "unused").exists() else [])
 
 
-CASES: dict[Callable[[Kit], list[str]], str] = {
-    one_checkpoint_fits: "full",
-    no_checkpoint_fits: "full",
-    room_comes_back: "full",
-    nothing_fits_for_a_while: "full",
-    no_picture_fits: "full",
-    full_at_the_start: "full",
-    full_at_a_resume: "full",
-    read_only_at_the_start: "read-only",
-    read_only_at_a_resume: "read-only",
-    read_only_from_the_middle_on: "read-only",
-    read_only_for_a_while: "read-only",
-    no_data_can_be_written: "read-only",
-    run_deleted: "deleted",
-    data_deleted: "deleted",
-}
+CASES: dict[str, list[Callable[[Kit], list[str]]]] = {
+    "full": [
+        one_checkpoint_fits, no_checkpoint_fits, room_comes_back, nothing_fits_for_a_while,
+        no_picture_fits, full_at_the_start, full_at_a_resume,
+    ],
+    "read-only": [
+        read_only_at_the_start, read_only_at_a_resume, read_only_from_the_middle_on,
+        read_only_for_a_while, no_data_can_be_written,
+    ],
+    "deleted": [run_deleted, data_deleted],
+}  # fmt: skip
 WORDS = {
     "full": ("trainings on a full disk", "from the start, a resume, the middle on, for a while"),
     "read-only": ("trainings on a disk that is or becomes read-only", "the same, and of the data"),
@@ -184,8 +343,7 @@ WORDS = {
 def _main(work: Path, train: list[str], data_dir: str, names: list[str]) -> None:
     """Run cases in this namespace; a line of JSON after each."""
     kit = Kit(work, train, data_dir)
-    kit.reference(*range(EVERY, STEPS + 1, EVERY))
-    for case in CASES:
+    for case in itertools.chain(*CASES.values()):
         if case.__name__ in names:
             print(json.dumps([case.__name__, case(kit)]), flush=True)
 
@@ -239,11 +397,11 @@ def run(work: Path, chosen: list[Engine], data_dir: str, say: Say) -> list[Row]:
     train = [sys.executable, "-m", f"{engine.package}.train"]
     if engine.keras_backend is not None:
         train = ["env", f"KERAS_BACKEND={engine.keras_backend}", *train]
-    names = [case.__name__ for case in CASES]
+    names = [case.__name__ for case in itertools.chain(*CASES.values())]
     found = lost(work, train, str(Path(data_dir).resolve()), names, say)
     rows = []
     for kind, (what, note) in WORDS.items():
-        cases = [found[case.__name__] for case, its in CASES.items() if its == kind]
+        cases = [found[case.__name__] for case in CASES[kind]]
         rows.append(Row("disk", what, len(cases), cases.count([]), f"{engine.name}; {note}"))
     return rows
 
