@@ -237,10 +237,10 @@ def _stored_names(network: str) -> dict[str, str]:
     return {canonical: names[mark] for mark, canonical in enumerate(variables)}
 
 
+# By the ending of a file's name.
+EXPORTS: dict[str, conversion.Export] = {".keras": export_model, ".h5": export_weights}
+IMPORTS: dict[str, conversion.Import] = {".keras": import_model, ".h5": import_weights}
+
 if __name__ == "__main__":
     exit_without_engine()
-    conversion.main(
-        "keras",
-        {".keras": export_model, ".h5": export_weights},
-        {".keras": import_model, ".h5": import_weights},
-    )
+    conversion.main("keras", EXPORTS, IMPORTS)

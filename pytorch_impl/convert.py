@@ -150,9 +150,9 @@ def _numpy(path: Path, name: str, tensor: Any) -> np.ndarray:
     return (tensor if tensor.dtype == torch.float64 else tensor.float()).numpy()
 
 
+# By the ending of a file's name.
+EXPORTS: dict[str, conversion.Export] = {".pth": export_state_dict, ".pt2": export_program}
+IMPORTS: dict[str, conversion.Import] = {".pth": import_state_dict, ".pt": import_state_dict}
+
 if __name__ == "__main__":
-    conversion.main(
-        "pytorch",
-        {".pth": export_state_dict, ".pt2": export_program},
-        {".pth": import_state_dict, ".pt": import_state_dict},
-    )
+    conversion.main("pytorch", EXPORTS, IMPORTS)

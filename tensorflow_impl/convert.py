@@ -197,9 +197,15 @@ def import_saved_model(network: str, path: Path) -> checkpoint.Arrays:
     return import_checkpoint(network, path / "variables" / "variables")
 
 
+# By the ending of a file's name.
+EXPORTS: dict[str, conversion.Export] = {
+    ".ckpt": export_checkpoint,
+    ".savedmodel": export_saved_model,
+}
+IMPORTS: dict[str, conversion.Import] = {
+    ".ckpt": import_checkpoint,
+    ".savedmodel": import_saved_model,
+}
+
 if __name__ == "__main__":
-    conversion.main(
-        "tensorflow",
-        {".ckpt": export_checkpoint, ".savedmodel": export_saved_model},
-        {".ckpt": import_checkpoint, ".savedmodel": import_saved_model},
-    )
+    conversion.main("tensorflow", EXPORTS, IMPORTS)

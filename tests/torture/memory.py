@@ -2,7 +2,7 @@
 
 The memory of a GPU cannot be made small from outside; that of a process can, and the frameworks
 report both by the same kind of error. Not TensorFlow: where a processor's memory is refused, some
-of its kernels end the process. tests/tensorflow holds what is made of the error that it has.
+of its kernels end the process. tests/engine holds what is made of the error that it has.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Processes that meet, and long runs: short versions of `python -m tests.torture`.
 
 That a training repeats bit for bit from process to process is tested where runs are stopped and
-resumed, in tests/pytorch and its likes.
+resumed, in tests/engine.
 """
 
 from __future__ import annotations

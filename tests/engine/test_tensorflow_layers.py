@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tensorflow_impl import layers
+from common import architecture
+from common.config import Config
+from tensorflow_impl import kernels, layers, losses
+from tensorflow_impl.networks import Conv, ConvTranspose, Discriminator, Generator
 
 
 def gradient(f: Callable[..., tf.Tensor], x: tf.Tensor, upstream: tf.Tensor) -> np.ndarray:
@@ -39,7 +42,7 @@ def test_max_pool_gives_the_gradient_to_the_first_maximum(dtype: str) -> None:
         block = x[n, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2, c]
         a, b = np.unravel_index(block.argmax(), (2, 2))
         wanted[n, 2 * i + a, 2 * j + b, c] = upstream[n, i, j, c]
-    f = tf.function(layers.max_pool, autograph=False)
+    f = tf.function(lambda x: tf.nn.max_pool2d(x, 2, 2, "VALID"), autograph=False)
     np.testing.assert_array_equal(gradient(f, tf.constant(x), tf.constant(upstream)), wanted)
 
 
@@ -79,14 +82,18 @@ def test_batch_norm_of_bfloat16_has_float32_statistics() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_fast_image_gradient(channels: int) -> None:
     rng = np.random.default_rng(2)
-    conv = layers.ConvFromImage(channels, 8, 5, tf.float64)
+    conv = Conv(channels, 8, 5, tf.float64)
     conv.kernel.assign(rng.standard_normal(conv.kernel.shape))
     conv.bias.assign(rng.standard_normal(8))
     x = tf.constant(rng.standard_normal((2, 28, 20, channels)))
     upstream = tf.constant(rng.standard_normal((2, 24, 16, 8)))
     results = []
     for fast in (False, True):
-        conv.fast = fast
+        if fast:
+            holder = tf.Module()
+            holder.conv = conv
+            kernels.prefer_speed(holder)
+            assert conv.convolve is kernels.conv_from_image
         with tf.GradientTape() as tape:
             tape.watch(x)
             y = conv(x)
@@ -97,7 +104,7 @@ def test_fast_image_gradient(channels: int) -> None:
 
 def test_deconvolution_is_pytorchs_padding_one() -> None:
     """One pixel at (1, 1) puts the kernel's first element at (2 * 1 - 1, 2 * 1 - 1)."""
-    deconv = layers.ConvTranspose(1, 1, tf.float64)
+    deconv = ConvTranspose(1, 1, tf.float64)
     kernel = np.arange(1.0, 17).reshape(4, 4)
     deconv.kernel.assign(kernel[..., None, None])
     x = np.zeros((1, 3, 3, 1))
@@ -105,3 +112,59 @@ def test_deconvolution_is_pytorchs_padding_one() -> None:
     wanted = np.zeros((6, 6))
     wanted[1:5, 1:5] = kernel
     np.testing.assert_array_equal(deconv(tf.constant(x))[0, ..., 0], wanted)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("jit", [False, True])
+def test_adam_is_algorithm_one(precision: str, jit: bool) -> None:
+    """Epsilon outside the bias correction: gradients as small as it tell the two apart."""
+    config = Config(precision=precision, learning_rate=0.01)  # type: ignore[arg-type]
+    rng = np.random.default_rng(3)
+    dtype = "float64" if precision == "float64" else "float32"
+    start = rng.standard_normal(1000)
+    parameter = tf.Variable(start.astype(dtype))
+    adam = layers.Adam([parameter], config)
+    step = tf.function(lambda g: adam.step([g]), jit_compile=jit, autograph=False)
+    w, m, v = start.astype(dtype).astype(np.float64), np.zeros(1000), np.zeros(1000)
+    for t in range(1, 21):
+        g = rng.standard_normal(1000) * np.logspace(-12, 2, 1000)
+        step(tf.constant(g.astype(dtype)))
+        m = 0.5 * m + 0.5 * g
+        v = 0.999 * v + 0.001 * g * g
+        w -= 0.01 * (m / (1 - 0.5**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        # float32's 1 - 0.999 is 5e-5 off, and the kernel forms it so.
+        bounds = (1e-12, 1e-12, 1e-12) if precision == "float64" else (1e-6, 1e-6, 1e-4)
+        found = (parameter, adam.first_moments[0], adam.second_moments[0])
+        for array, wanted, bound in zip(found, (w, m, v), bounds, strict=True):
+            assert np.linalg.norm(array - wanted) < bound * np.linalg.norm(wanted)
+    assert adam.count.numpy() == 20
+    assert adam.count.dtype == tf.int64
+
+
+def test_batch_mean_over_axes() -> None:
+    x = np.arange(24.0).reshape(2, 3, 4)
+    np.testing.assert_array_equal(losses.batch_mean(tf.constant(x), (0, 1)), x.mean((0, 1)))
+    assert losses.batch_mean(tf.constant(x)).shape == ()
+
+
+def test_bfloat16_goes_through() -> None:
+    D, G = Discriminator(), Generator()
+    for n, training in ((1, False), (5, False), (5, True)):
+        images = G(tf.zeros((n, 96), tf.bfloat16), training=training)
+        assert (images.shape, images.dtype) == ((n, 28, 28, 1), tf.bfloat16)
+        logits = D(images)
+        assert (logits.shape, logits.dtype) == ((n, 1), tf.bfloat16)
+
+
+def test_one_image_in_training_mode_has_its_shape() -> None:
+    assert Generator()(tf.zeros((1, 96)), training=True).shape == (1, 28, 28, 1)
+
+
+def test_intermediate_shapes_are_those_of_the_table() -> None:
+    D, G = Discriminator(), Generator()
+    x = tf.zeros((2, 28, 28, 1))
+    table = {layer.name: layer.output_shape for layer in architecture.get("mnist28", 96).generator}
+    assert D.conv1(x).shape[1:] == (24, 24, 32)
+    assert D.conv2(tf.zeros((2, 12, 12, 32))).shape[1:] == (8, 8, 64)
+    assert G.deconv1(tf.zeros((2, 7, 7, 128))).shape[1:] == table["deconv1"]
+    assert G.deconv2(tf.zeros((2, 14, 14, 64))).shape[1:] == table["deconv2"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
-from pytorch_impl import layers
+from pytorch_impl import kernels
 from pytorch_impl.networks import Discriminator, Generator
 
 
@@ -15,29 +16,29 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_conv_from_image(channels: int) -> None:
-    layer = layers.ConvFromImage(channels, 8, 5).double()
+    layer = nn.Conv2d(channels, 8, 5).double()
     x = torch.randn(4, channels, 28, 28, dtype=torch.float64, requires_grad=True)
     g = torch.randn(4, 8, 24, 24, dtype=torch.float64)
     inputs = (x, layer.weight, layer.bias)
     stock = torch.autograd.grad(layer(x), inputs, g)
-    layer.fast = True
+    kernels.prefer_speed(layer)
     fast = torch.autograd.grad(layer(x), inputs, g)
     for a, b in zip(fast, stock, strict=True):
         assert relative(a, b) < 1e-14
 
 
 def test_conv_from_image_has_second_derivatives() -> None:
-    layer = layers.ConvFromImage(1, 2, 5).double()
-    layer.fast = True
+    layer = nn.Conv2d(1, 2, 5).double()
+    kernels.prefer_speed(layer)
     x = torch.randn(1, 1, 8, 8, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradgradcheck(layer, (x,))
 
 
 def test_conv_transpose_to_image() -> None:
-    layer = layers.ConvTransposeToImage(6, 1, 4, 2, padding=1).double()
+    layer = nn.ConvTranspose2d(6, 1, 4, 2, padding=1).double()
     x = torch.randn(4, 6, 14, 14, dtype=torch.float64, requires_grad=True)
     stock = layer(x)
-    layer.fast = True
+    kernels.prefer_speed(layer)
     fast = layer(x)
     g = torch.randn_like(stock)
     assert relative(fast, stock) < 1e-14
@@ -50,12 +51,12 @@ def test_conv_transpose_to_image() -> None:
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_linear(bias: bool) -> None:
-    layer = layers.Linear(96, 40, bias=bias)
+    layer = nn.Linear(96, 40, bias=bias)
     x = torch.randn(8, 96, requires_grad=True)
     g = torch.randn(8, 40)
     inputs = (x, *layer.parameters())
     stock = (layer(x), *torch.autograd.grad(layer(x), inputs, g))
-    layer.fast = True
+    kernels.prefer_speed(layer)
     assert "_Linear" in str(layer(x).grad_fn)
     fast = (layer(x), *torch.autograd.grad(layer(x), inputs, g))
     for a, b in zip(fast, stock, strict=True):
@@ -63,27 +64,28 @@ def test_linear(bias: bool) -> None:
 
 
 def test_linear_has_second_derivatives() -> None:
-    layer = layers.Linear(5, 3)
+    layer = nn.Linear(5, 3)
     x, g = torch.randn(4, 5, requires_grad=True), torch.randn(4, 3)
     found = []
-    for layer.fast in (False, True):
+    for prefer in (lambda layer: None, kernels.prefer_speed):
+        prefer(layer)
         (grad,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
         found.append(torch.autograd.grad(grad.square().sum(), (x, layer.weight)))
     for a, b in zip(*found, strict=True):
         assert relative(b, a) < 1e-6
-    layer.double().fast = True  # oneDNN has no float64: the stock kernel
+    layer.double()  # oneDNN has no float64: the stock kernel
     assert "_Linear" not in str(layer(x.double() * g.double().sum()).grad_fn)
 
 
 def test_conv_transpose_in_bfloat16() -> None:
-    layer = layers.ConvTranspose(6, 5, 4, 2, padding=1).bfloat16()
+    layer = nn.ConvTranspose2d(6, 5, 4, 2, padding=1).bfloat16()
     x = torch.randn(4, 6, 7, 7).bfloat16().requires_grad_()
     g = torch.randn(4, 5, 14, 14).bfloat16()
     inputs = (x, *layer.parameters())
     exact = [a.detach().double().requires_grad_() for a in (x, layer.weight, layer.bias)]
     y = torch.nn.functional.conv_transpose2d(*exact, stride=2, padding=1)
     reference = (y, *torch.autograd.grad(y, exact, g.double()))
-    layer.fast = True
+    kernels.prefer_speed(layer)
     assert "_ConvTranspose" in str(layer(x).grad_fn)
     fast = (layer(x), *torch.autograd.grad(layer(x), inputs, g))
     for a, b in zip(fast, reference, strict=True):
@@ -97,13 +99,13 @@ def test_kernel_gradient(size: int, stride: int, padding: int) -> None:
     y = torch.nn.functional.conv_transpose2d(x, weight, None, stride, padding)
     g = torch.randn_like(y)
     (reference,) = torch.autograd.grad(y, weight, g)
-    assert relative(layers._kernel_gradient(g, x, size, stride, padding), reference) < 1e-14
+    assert relative(kernels._kernel_gradient(g, x, size, stride, padding), reference) < 1e-14
 
 
 def test_only_a_training_state_asks_for_them() -> None:
     for network in (Discriminator(), Generator()):
-        switches = [m for m in network.modules() if hasattr(m, "fast")]
-        assert switches
-        assert not any(m.fast for m in switches)
-        layers.prefer_speed(network)
-        assert all(m.fast for m in switches)
+        layers = [layer for layer in network.modules() if kernels._faster(layer)]
+        assert layers
+        assert not any("forward" in vars(layer) for layer in layers)
+        kernels.prefer_speed(network)
+        assert all("forward" in vars(layer) for layer in layers)

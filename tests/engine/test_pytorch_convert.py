@@ -14,32 +14,9 @@ from common.config import Config, UserError
 from pytorch_impl import convert, sample
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("run") / "checkpoint.safetensors"
-    arrays = checkpoint.initial(Config())
-    rng = np.random.default_rng(2)
-    for name in arrays:
-        if "moving" in name:
-            arrays[name] = rng.random(arrays[name].shape, np.float32) + 0.5
-    checkpoint.save(path, arrays, Config(), "pytorch", {})
-    return path
-
-
-def test_there_and_back(saved: Path, tmp_path: Path, command) -> None:
-    g, d, back = tmp_path / "g.pth", tmp_path / "d.pth", tmp_path / "back.safetensors"
-    command("pytorch_impl.convert", saved, g)
-    command("pytorch_impl.convert", saved, d, "--network", "discriminator")
-    command("pytorch_impl.convert", g, back, "--discriminator", d)
-    wanted, found = checkpoint.load(saved).arrays, checkpoint.load(back).arrays
-    assert set(wanted) == set(found)
-    for name in wanted:
-        np.testing.assert_array_equal(found[name], wanted[name], err_msg=name)
-
-
-def test_exported_program_in_a_fresh_process(saved: Path, tmp_path: Path, command) -> None:
-    command("pytorch_impl.convert", saved, tmp_path / "g.pt2")
-    noise = np.random.default_rng(0).uniform(-1, 1, (3, 96)).astype(np.float32)
+def test_an_exported_program_is_the_generator(saved: Path, tmp_path: Path, convert_command) -> None:
+    convert_command(saved, tmp_path / "g.pt2")
+    noise = np.random.default_rng(0).uniform(-1, 1, (3, 20)).astype(np.float32)
     images = torch.export.load(tmp_path / "g.pt2").module()(torch.from_numpy(noise))
     module = convert.to_framework(checkpoint.load(saved), "generator")
     torch.testing.assert_close(images, module(torch.from_numpy(noise)), rtol=0, atol=0)
@@ -49,13 +26,7 @@ def test_exported_program_in_a_fresh_process(saved: Path, tmp_path: Path, comman
     assert np.linalg.norm(difference) < 1e-5 * np.linalg.norm(ours)
 
 
-def refused(text: str, done) -> None:
-    assert text in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert "Traceback" not in done.stderr
-
-
-def test_wrong_files_are_refused(saved: Path, tmp_path: Path, command) -> None:
+def test_wrong_files_are_refused(saved: Path, tmp_path: Path, convert_command) -> None:
     target = tmp_path / "x.safetensors"
     wrong = tmp_path / "wrong.pth"
     for content, text in (
@@ -63,14 +34,12 @@ def test_wrong_files_are_refused(saved: Path, tmp_path: Path, command) -> None:
         ([1, 2], "no state_dict"),
     ):
         torch.save(content, wrong)
-        refused(text, command("pytorch_impl.convert", wrong, target, status=2))
+        convert_command(wrong, target, refused=text)
     module = convert.to_framework(checkpoint.load(saved), "generator").state_dict()
     torch.save(module | {"fc.3.weight": torch.zeros(6272, 1000)}, wrong)
-    refused("(6272, 1000)", command("pytorch_impl.convert", wrong, target, status=2))
+    convert_command(wrong, target, refused="(6272, 1000)")
     wrong.write_bytes(b"not a file of PyTorch")
-    refused("cannot be read", command("pytorch_impl.convert", wrong, target, status=2))
-    refused("no known ending", command("pytorch_impl.convert", saved, tmp_path / "g.h5", status=2))
-    refused("exists already", command("pytorch_impl.convert", saved, wrong, status=2))
+    convert_command(wrong, target, refused="cannot be read")
     assert not target.exists()
 
 
@@ -136,10 +105,10 @@ def test_prefixes_and_a_dict_of_several(prefix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
-def test_other_types_keep_every_bit(dtype: torch.dtype, tmp_path: Path, command) -> None:
+def test_other_types_keep_every_bit(dtype: torch.dtype, tmp_path: Path, convert_command) -> None:
     module = sequential("generator").to(dtype)
     torch.save(module.state_dict(), tmp_path / "x.pth")
-    command("pytorch_impl.convert", tmp_path / "x.pth", tmp_path / "x.safetensors")
+    convert_command(tmp_path / "x.pth", tmp_path / "x.safetensors")
     found = checkpoint.load(tmp_path / "x.safetensors")
     assert found.config.precision == ("float64" if dtype == torch.float64 else "float32")
     kernel = torch.from_numpy(found.arrays["generator/deconv1/kernel"]).permute(3, 2, 0, 1)
@@ -174,12 +143,3 @@ def test_files_of_other_things_are_named(tmp_path: Path) -> None:
         torch.save(content, path)
         with pytest.raises(UserError, match=text):
             convert.import_state_dict("generator", path)
-
-
-def test_nothing_is_written_for_a_nan(tmp_path: Path, command) -> None:
-    values = sequential("generator").state_dict()
-    values["2.running_mean"][5] = float("nan")
-    torch.save(values, tmp_path / "x.pth")
-    done = command("pytorch_impl.convert", tmp_path / "x.pth", tmp_path / "y.safetensors", status=2)
-    refused("x.pth cannot be imported: array 'generator/norm1/moving_mean' holds NaN", done)
-    assert [p.name for p in tmp_path.iterdir()] == ["x.pth"]

@@ -9,45 +9,15 @@ import pytest
 import tensorflow as tf
 
 from common import checkpoint
-from common.config import Config, UserError
+from common.config import UserError
 from tensorflow_impl import convert, sample
 from tensorflow_impl.networks import Generator
 
-CONVERT = "tensorflow_impl.convert"
 
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("run") / "checkpoint.safetensors"
-    arrays = checkpoint.initial(Config())
-    rng = np.random.default_rng(2)
-    for name in arrays:
-        if "moving" in name:
-            arrays[name] = rng.random(arrays[name].shape, np.float32) + 0.5
-    checkpoint.save(path, arrays, Config(), "tensorflow", {})
-    return path
-
-
-@pytest.mark.parametrize("ending", [".ckpt", ".savedmodel"])
-def test_there_and_back(saved: Path, tmp_path: Path, ending: str, command) -> None:
-    g, d = (tmp_path / (name + ending) for name in "gd")
-    back = tmp_path / "back.safetensors"
-    command(CONVERT, saved, g)
-    command(CONVERT, saved, d, "--network", "discriminator")
-    command(CONVERT, g, back, "--discriminator", d)
-    wanted, found = checkpoint.load(saved).arrays, checkpoint.load(back).arrays
-    assert set(wanted) == set(found)
-    for name in wanted:
-        np.testing.assert_array_equal(found[name], wanted[name], err_msg=name)
-    refused("exists already", command(CONVERT, saved, g, status=2))
-    command(CONVERT, saved, g, "--overwrite")
-    assert not list(tmp_path.glob(".*")), "temporary files are left"
-
-
-def test_saved_model_runs_without_our_code(saved: Path, tmp_path: Path, command) -> None:
+def test_saved_model_runs_without_our_code(saved: Path, tmp_path: Path, convert_command) -> None:
     path = tmp_path / "g.savedmodel"
-    command(CONVERT, saved, path)
-    noise = np.random.default_rng(0).uniform(-1, 1, (3, 96)).astype(np.float32)
+    convert_command(saved, path)
+    noise = np.random.default_rng(0).uniform(-1, 1, (3, 20)).astype(np.float32)
     serve = tf.saved_model.load(str(path)).signatures["serving_default"]
     for n in (1, 3):
         images = serve(noise=tf.constant(noise[:n]))["images"]
@@ -55,9 +25,9 @@ def test_saved_model_runs_without_our_code(saved: Path, tmp_path: Path, command)
         np.testing.assert_allclose(images, ours, atol=1e-6)
 
 
-def test_checkpoint_is_tensorflows(saved: Path, tmp_path: Path, command) -> None:
-    command(CONVERT, saved, tmp_path / "g.ckpt")
-    generator = Generator()
+def test_checkpoint_is_tensorflows(saved: Path, tmp_path: Path, convert_command) -> None:
+    convert_command(saved, tmp_path / "g.ckpt")
+    generator = Generator(20)
     status = tf.train.Checkpoint(generator).read(str(tmp_path / "g.ckpt"))
     status.assert_consumed()
     wanted = checkpoint.load(saved).arrays["generator/norm2/moving_variance"]
@@ -79,28 +49,20 @@ def test_a_disk_that_refuses_is_an_oserror_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def refused(text: str, done) -> None:
-    assert text in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert "Traceback" not in done.stderr
-
-
-def test_wrong_files_are_refused(saved: Path, tmp_path: Path, command) -> None:
+def test_wrong_files_are_refused(saved: Path, tmp_path: Path, convert_command) -> None:
     target, wrong = tmp_path / "x.safetensors", tmp_path / "wrong.ckpt"
     module = convert.to_framework(checkpoint.load(saved), "discriminator")
     tf.train.Checkpoint(module).write(str(wrong))
-    refused("no scale of shape (1024,), generator/norm1", command(CONVERT, wrong, target, status=2))
+    convert_command(wrong, target, refused="no scale of shape (1024,), generator/norm1")
     module = Generator()
     module.norm2.scale = tf.Variable(tf.zeros(1000))
     tf.train.Checkpoint(module).write(str(wrong))
-    refused("(1000,), not (6272,)", command(CONVERT, wrong, target, status=2))
+    convert_command(wrong, target, refused="(1000,), not (6272,)")
     Path(f"{wrong}.index").write_bytes(b"no index")
-    refused("cannot be read", command(CONVERT, wrong, target, status=2))
+    convert_command(wrong, target, refused="cannot be read")
     empty = tmp_path / "empty.savedmodel"
     empty.mkdir()
-    refused("cannot be read", command(CONVERT, empty, target, status=2))
-    refused("There is no file", command(CONVERT, tmp_path / "none.ckpt", target, status=2))
-    refused("no known ending", command(CONVERT, saved, tmp_path / "g.h5", status=2))
+    convert_command(empty, target, refused="cannot be read")
     assert not target.exists()
 
 
@@ -156,11 +118,11 @@ def check_other_names(arrays: checkpoint.Arrays, module: OtherNames) -> None:
         np.testing.assert_array_equal(arrays[f"generator/{name}"], variable.numpy(), err_msg=name)
 
 
-def test_a_checkpoint_with_other_names(tmp_path: Path, command) -> None:
+def test_a_checkpoint_with_other_names(tmp_path: Path, convert_command) -> None:
     module = OtherNames()
     path = tf.train.Checkpoint(model=module).save(str(tmp_path / "ckpt"))
     assert path.endswith("ckpt-1")  # no ending of ours
-    command(CONVERT, path, tmp_path / "x.safetensors")
+    convert_command(path, tmp_path / "x.safetensors")
     check_other_names(
         {
             name: array
@@ -186,10 +148,10 @@ def test_a_checkpoint_of_everything(saved: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(arrays["discriminator/conv2/kernel"], discriminator.conv2.kernel)
 
 
-def test_a_saved_model_without_an_ending(tmp_path: Path, command) -> None:
+def test_a_saved_model_without_an_ending(tmp_path: Path, convert_command) -> None:
     module = OtherNames()
     tf.saved_model.save(module, str(tmp_path / "mine"))
-    command(CONVERT, tmp_path / "mine", tmp_path / "x.safetensors")
+    convert_command(tmp_path / "mine", tmp_path / "x.safetensors")
 
 
 def test_the_first_mismatch_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+"""Canonical arrays: what comes in goes out; devices that are not there."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from common import checkpoint
+from common.config import Config, UserError
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float64"])
+def test_round_trip_is_exact(
+    precision: str, backend: Any, make_state: Callable, assert_close: Callable
+) -> None:
+    config = Config(precision=precision, noise_size=10, device="cpu")  # type: ignore[arg-type]
+    rng = np.random.default_rng(1)
+    arrays = {
+        name: np.array(7) if shape == () else rng.random(shape).astype(dtype)
+        for name, (shape, dtype) in checkpoint.expected(config).items()
+    }
+    state = make_state(precision=precision, noise_size=10)
+    before = backend.to_canonical(state)
+    backend.from_canonical(state, arrays)
+    found = backend.to_canonical(state)
+    checkpoint.check(found, config)
+    assert_close(found, arrays, 0)
+    assert state.step == 7
+    # What a checkpoint is made of does not change with the state: arrays are copies.
+    assert_close(before, checkpoint.initial(state.config), 0)
+
+
+@pytest.fixture
+def device(package: str) -> ModuleType:
+    return importlib.import_module(f"{package}.device")
+
+
+@pytest.mark.parametrize("wanted", ["cuda", "mps"])
+def test_a_device_that_is_not_there(
+    wanted: str, device: ModuleType, request: pytest.FixtureRequest
+) -> None:
+    there = device.choose_device(Config(device="auto"))
+    if str(there).lower().strip("/").startswith({"cuda": ("cuda", "gpu"), "mps": "mps"}[wanted]):
+        pytest.skip("this machine has the device")
+    never = (request.config.getoption("--engine"), wanted) == ("tensorflow", "mps")
+    reason = "does not exist for TensorFlow" if never else "is not available to"
+    with pytest.raises(UserError, match=f"--device {wanted} {reason}"):
+        device.choose_device(Config(device=wanted))  # type: ignore[arg-type]
+
+
+def test_a_device_in_words(device: ModuleType, request: pytest.FixtureRequest) -> None:
+    engine = request.config.getoption("--engine")
+    on = {
+        "keras": ", keras on tensorflow",
+        "keras-torch": ", keras on torch",
+        "keras-jax": ", keras on jax",
+    }
+    chosen = device.choose_device(Config(device="cpu"))
+    assert device.describe(chosen) == "CPU" + on.get(engine, "")
