@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -22,7 +23,8 @@ from common.config import Config
 from compare.pages.torture import Row, Say
 from tests.tiny import tiny_architecture
 
-SETTINGS = Config(noise_size=3, batch_size=2, train_images=8, steps=4)
+SMALL: dict[str, Any] = {"noise_size": 3, "batch_size": 2, "train_images": 8, "steps": 4}
+SETTINGS = Config(**SMALL)
 STEP = 2
 SECONDS = 60  # for one case; a good one takes milliseconds
 EVERY = 10  # seconds between two lines of progress
@@ -69,29 +71,27 @@ def furnish(folder: Path) -> Path:
     """A scratch folder with good runs and with what is none, by the names of wrong.py."""
     folder.mkdir()
     with mock.patch.dict(architecture.ARCHITECTURES, {"mnist28": tiny_architecture}):
-        good_run(folder / "run")
-        good_run(folder / "done", step=4)
-        (folder / "done" / "environment.json").unlink()
+        file = good_run(folder / "run") / checkpoint.FILE_NAME
         good_run(folder / "wide", replace(SETTINGS, precision="float64"))
-        good_run(
-            folder / "tuned",
-            Config(recipe="tuned", noise_size=3, batch_size=2, train_images=8, steps=4),
-        )
-        good_run(folder / "broken")
-        file = folder / "run" / checkpoint.FILE_NAME
+        good_run(folder / "tuned", Config(**SMALL, recipe="tuned"))
+        (good_run(folder / "done", step=4) / "environment.json").unlink()
+        broken = good_run(folder / "broken")
         shutil.copy(file, folder / "lone.safetensors")
         checkpoint.save_weights(folder / "weights.safetensors", checkpoint.load(file))
-    (folder / "broken" / checkpoint.FILE_NAME).write_bytes(b"\0" * 100)
-    (folder / "broken" / "config.json").write_text("{")
+    (broken / checkpoint.FILE_NAME).write_bytes(b"\0" * 100)
     for name in ("empty", "empty.pth", "empty.npy", "thesis"):
         (folder / name).mkdir()
-    (folder / "thesis" / "thesis.tex").write_text("")
-    (folder / "file").write_text("a file")
-    (folder / "deep.json").write_text("[" * 100_000)
-    (folder / "findings.json").write_text('{"findings": [{"rung": 1}]}')
-    (folder / "rows.json").write_text('{"rows": 3}')
-    for name, kind in (("link-to-run", "run"), ("link-to-data", "data")):
-        (folder / name).symlink_to(kind)
+    for name, text in {
+        "broken/config.json": "{",
+        "thesis/thesis.tex": "",
+        "file": "a file",
+        "deep.json": "[" * 100_000,
+        "findings.json": '{"findings": [{"rung": 1}]}',
+        "rows.json": '{"rows": 3}',
+    }.items():
+        (folder / name).write_text(text)
+    (folder / "link-to-run").symlink_to("run")
+    (folder / "link-to-data").symlink_to("data")
     for name in ("dangling", "loop", "device", "fifo", "zeros"):
         put(folder / name, name)
     return folder
@@ -99,34 +99,30 @@ def furnish(folder: Path) -> Path:
 
 def put(path: Path, kind: bytes | str) -> None:
     """Make a broken file: a content, a text of TEXTS, or one of KINDS, which cannot be read."""
-    match kind:
-        case bytes():
-            path.write_bytes(kind)
-        case "folder":
-            path.mkdir()
-        case "full folder":
-            (path / "x").mkdir(parents=True)
-        case "dangling":
-            path.symlink_to("absent")
-        case "loop":
-            path.symlink_to(path.name)
-        case "device":
-            path.symlink_to("/dev/zero")
-        case "null":
-            path.symlink_to("/dev/null")
-        case "terminal":
-            path.symlink_to("/dev/tty")
-        case "fifo":
-            os.mkfifo(path)
-        case "zeros":
-            with path.open("wb") as file:
-                file.truncate(2**40)  # a hole: it takes no space
-        case "link to itself as a folder":
-            path.symlink_to(".")
-        case _:
-            path.write_bytes(TEXTS[kind])
+    if isinstance(kind, bytes):
+        path.write_bytes(kind)
+    elif kind in LINKS:
+        path.symlink_to(LINKS[kind] or path.name)
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind in ("folder", "full folder"):
+        (path / "x" if kind == "full folder" else path).mkdir(parents=True)
+    else:
+        path.write_bytes(TEXTS[kind])
+        if kind == "zeros":
+            os.truncate(path, 2**40)  # a hole: it takes no space
 
 
+# Links, by what they point to; None: to themselves.
+LINKS = {
+    "dangling": "absent",
+    "loop": None,
+    "device": "/dev/zero",
+    "null": "/dev/null",
+    "terminal": "/dev/tty",
+    "link to itself as a folder": ".",
+}
+KINDS = ["folder", "full folder", "fifo", "zeros", *LINKS]
 TEXTS: dict[str, bytes] = {
     "nothing": b"",
     "a space": b" ",
@@ -153,12 +149,6 @@ TEXTS: dict[str, bytes] = {
     "an empty object": b"{}",
     "unknown fields": b'{"later": 1, "watch": 3, "versions": [], "states": 3, "floor": []}',
 }
-
-
-KINDS = [
-    "folder", "full folder", "dangling", "loop", "device", "null", "terminal", "fifo", "zeros",
-    "link to itself as a folder",
-]  # fmt: skip
 
 
 # ------------------------------------------------------------------ trying them
