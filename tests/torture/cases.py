@@ -6,12 +6,14 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -26,7 +28,6 @@ from tests.tiny import tiny_architecture
 SMALL: dict[str, Any] = {"noise_size": 3, "batch_size": 2, "train_images": 8, "steps": 4}
 SETTINGS = Config(**SMALL)
 STEP = 2
-SECONDS = 60  # for one case; a good one takes milliseconds
 EVERY = 10  # seconds between two lines of progress
 
 
@@ -154,57 +155,43 @@ TEXTS: dict[str, bytes] = {
 # ------------------------------------------------------------------ trying them
 
 
-def attempt(case: Case, folder: Path) -> str | None:
-    """Try a case in this process: what was wrong, or None."""
-    with tempfile.TemporaryDirectory(dir=folder) as place:
-        try:
-            return case.check(Path(place))
-        except BaseException as error:
-            return f"{type(error).__name__}: {error}"
-
-
-def serve(pipe: Connection, folder: Path) -> None:
-    """Try the cases that come, with the tiny networks, until the process is killed."""
+def prepare() -> None:
+    """Begin a process that tries cases: with the tiny networks, and silent."""
     architecture.ARCHITECTURES["mnist28"] = tiny_architecture
     warnings.simplefilter("ignore")
-    pipe.send("ready")
-    while True:
-        pipe.send(attempt(pipe.recv(), folder))
 
 
-def asked(pipe: Connection, case: Case) -> tuple[str | None, bool]:
-    """What was wrong with a case, and whether the process that tries it can go on."""
-    pipe.send(case)
-    if not pipe.poll(SECONDS):
-        return f"no answer in {SECONDS} s", False
+def attempt(case: Case, folder: Path, seconds: int) -> str | None:
+    """What was wrong with a case, or None. A hang ends the process, as a crash does."""
+    signal.alarm(seconds)
     try:
-        return pipe.recv(), True
-    except EOFError:
-        return "the process crashed", False
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            return case.check(Path(place))
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}"
+    finally:
+        signal.alarm(0)
 
 
-def run(cases: Iterable[Case], work: Path, say: Say) -> list[Row]:
-    """Try every case in a process that may hang or crash: a row for each kind."""
+def run(cases: Iterable[Case], work: Path, say: Say, seconds: int = 60) -> list[Row]:
+    """Try every case in another process: a row for each kind."""
     tried: dict[str, list[str | None]] = {}
-    rest, said = list(cases), time.monotonic()
-    while rest:
-        ours, theirs = multiprocessing.Pipe()
-        context = multiprocessing.get_context("spawn")
-        process = context.Process(target=serve, args=(theirs, work), daemon=True)
-        process.start()
-        theirs.close()
-        alive = ours.recv() == "ready"
-        while rest and alive:
-            case = rest.pop(0)
-            fault, alive = asked(ours, case)
-            tried.setdefault(case.kind, []).append(fault)
-            if fault is not None:
-                say(f"files: LOST {case.kind}, {case.name}: {fault}")
-            if time.monotonic() - said > EVERY:
-                said = time.monotonic()
-                say(f"files: {sum(map(len, tried.values()))} cases by hand")
-        process.kill()
-        process.join()
+    pool, said = None, time.monotonic()
+    for case in cases:
+        spawn = multiprocessing.get_context("spawn")
+        pool = pool or ProcessPoolExecutor(1, spawn, initializer=prepare)
+        try:
+            fault = pool.submit(attempt, case, work, seconds).result()
+        except BrokenProcessPool:
+            fault, pool = f"it crashed, or hung for {seconds} s", None
+        tried.setdefault(case.kind, []).append(fault)
+        if fault is not None:
+            say(f"files: LOST {case.kind}, {case.name}: {fault}")
+        if time.monotonic() - said > EVERY:
+            said = time.monotonic()
+            say(f"files: {sum(map(len, tried.values()))} cases by hand")
+    if pool is not None:
+        pool.shutdown()
     rows = []
     for kind, faults in tried.items():
         rows.append(Row("files", f"{kind}, by hand", len(faults), faults.count(None)))
