@@ -17,9 +17,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
-from common import architecture, conversion, datasets, sampling
+from common import architecture, conversion, sampling
 from common import run as runs
-from common.plan import TrainArguments
 from compare.engines import ENGINES, ROOT, Engine
 from compare.pages.torture import Row, Say
 from compare.speed import growth
@@ -37,37 +36,28 @@ class Command:
 
     main: Callable[[], Any]
     arguments: type
-    out: str = "folder"
-    modules: Sequence[str] = ()  # `python -m` of these
-    needed: Sequence[str] = ()  # what it must be given besides its flags
+    out: str
+    modules: Sequence[str]  # `python -m` of these
+    needed: Sequence[str]  # what it must be given besides its flags
 
 
 def commands() -> dict[str, Command]:
     """Every command by a short name."""
     files = {".pth": begin}
-    found = {
-        "datasets": Command(datasets.main, datasets.DatasetArguments, modules=["common.datasets"])
+    mains: dict[str, Callable[[], Any]] = {
+        "train": lambda: runs.main("pytorch", begin),
+        "sample": lambda: sampling.main("pytorch", begin),
+        "convert": lambda: conversion.main("pytorch", dict(files), dict(files)),
+        "growth": lambda: growth.main(sys.argv[1:]),  # a part of bench, with arguments
     }
-    for name, main, arguments, out, needed in (
-        ("train", lambda: runs.main("pytorch", begin), TrainArguments, "run", []),
-        (
-            "sample",
-            lambda: sampling.main("pytorch", begin),
-            sampling.SampleArguments,
-            "picture",
-            [],
-        ),
-        (
-            "convert",
-            lambda: conversion.main("pytorch", dict(files), dict(files)),
-            conversion.ConvertArguments,
-            "folder",
-            ["lone.safetensors", "x.pth"],
-        ),
-    ):
-        modules = [f"{package}.{name}" for package in PACKAGES]
-        found[name] = Command(main, arguments, out, modules, needed)
+    modules = {name: [f"{package}.{name}" for package in PACKAGES] for name in mains}
+    modules |= {"growth": [], "datasets": ["common.datasets"], "torture": ["tests.torture"]}
+    found = {}
     for name, path, class_, out, *needed in (
+        ("train", "common.plan", "TrainArguments", "run"),
+        ("sample", "common.sampling", "SampleArguments", "picture"),
+        ("convert", "common.conversion", "ConvertArguments", "folder", "lone.safetensors", "x.pth"),
+        ("datasets", "common.datasets", "DatasetArguments", "folder"),
         ("parity", "compare.parity.ladder", "ParityArguments", "folder"),
         ("bench", "compare.speed.bench", "BenchArguments", "file"),
         ("growth", "compare.speed.growth", "GrowthArguments", "file"),
@@ -79,10 +69,9 @@ def commands() -> dict[str, Command]:
         ("torture", "tests.torture.__main__", "TortureArguments", "file"),
     ):
         module = importlib.import_module(path)
-        main, modules = module.main, ["tests.torture" if name == "torture" else f"compare.{name}"]
-        if name == "growth":  # a part of bench, which hands it the arguments
-            main, modules = lambda: growth.main(sys.argv[1:]), []
-        found[name] = Command(main, getattr(module, class_), out, modules, needed)
+        main = mains.get(name) or module.main
+        started = modules.get(name, [f"compare.{name}"])
+        found[name] = Command(main, getattr(module, class_), out, started, needed)
     return found
 
 
