@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -90,13 +91,6 @@ def in_process(main: Callable[[], Any], argv: list[str], folder: Path) -> str | 
     return fault(status, out.getvalue(), err.getvalue(), listing(folder) != before)
 
 
-def forbid_frameworks(folder: Path) -> Path:
-    """Make a folder for PYTHONPATH in which every framework ends the process that imports it."""
-    for name in FRAMEWORKS:
-        (folder / f"{name}.py").write_text("raise SystemExit('a framework was imported')\n")
-    return folder
-
-
 def process(
     module: str, argv: list[str], folder: Path, path: Sequence[Path] = (), **variables: str
 ) -> str | None:
@@ -135,3 +129,16 @@ def tried(
             say(f"{row.part}: {row.what}: {index + 1:,} of {len(mistakes):,}")
     say(f"{row.part}: {row.what}: {len(mistakes):,} tried, {lost} lost")
     return Row(row.part, row.what, len(mistakes), len(mistakes) - lost, row.note)
+
+
+def as_a_user(row: Row, mistakes: Sequence[Mistake], folder: Path, say: Say) -> Row:
+    """The row of mistakes made by `python -m`, no framework may be imported."""
+    with tempfile.TemporaryDirectory() as blocker:
+        for name in FRAMEWORKS:
+            text = "raise SystemExit('a framework was imported')\n"
+            (Path(blocker) / f"{name}.py").write_text(text)
+
+        def answer(module: str, argv: list[str]) -> str | None:
+            return process(module, argv, folder, [Path(blocker)])
+
+        return tried(row, mistakes, answer, say)

@@ -19,6 +19,7 @@ import numpy as np
 from common import datasets
 from common.config import UserError
 from compare.quality import evaluate
+from tests.torture.broken_runs import no_sentence
 from tests.torture.cases import KINDS, TEXTS, Case, put
 
 NPY = "{{'descr': {}, 'fortran_order': False, 'shape': {}}}"
@@ -157,7 +158,7 @@ def no_images(content: bytes | str, folder: Path) -> str | None:
     try:
         evaluate.read_images(path, 10)
     except UserError as error:
-        return None if "\n" not in str(error) and "x.npy" in str(error) else str(error)
+        return no_sentence(error, path)
     return "it was taken"
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -29,78 +32,79 @@ NAMES = (
 NEVER_TEXT = ("samples", "tensorboard", ".lock")
 
 
+def no_sentence(error: UserError, path: Path) -> str | None:
+    """What is wrong with a refusal: it must be one line that names the file or folder."""
+    good = "\n" not in str(error) and path.name in str(error)
+    return None if good else f"not a sentence about the file: {error}"
+
+
 def refused(path: Path) -> str | None:
-    """A file that load(), a resume and evaluate must refuse, each in a sentence that names it."""
+    """A file that load(), a resume and evaluate must refuse."""
     for reader in (checkpoint.load, resume, lambda file: evaluate.subject(str(file), "auto")):
         try:
             reader(path)
         except UserError as error:
-            if "\n" in str(error) or path.name not in str(error):
-                return f"not a sentence about the file: {error}"
+            if fault := no_sentence(error, path):
+                return fault
         else:
             return f"{getattr(reader, '__name__', 'reader')} took it"
     return None
 
 
-def resume(path: Path, *argv: str) -> Plan:
+def resume(path: Path) -> Plan:
     """What `--resume path` would train."""
-    line = ["--resume", str(path), *argv]
+    line = ["--resume", str(path)]
     arguments, given = commandline.parse(TrainArguments, line, prog="train", description="")
     return make_plan(arguments, given, "pytorch")
+
+
+def show(record: records.Record) -> None:
+    """Put a run on the report's page. Raises ValueError if that is no JSON in UTF-8."""
+    page = {"run": records.to_page(record), "quality": report.quality([record])}
+    json.loads(report.embedded(page).encode())
 
 
 def read(run: Path) -> str | None:
     """The report's reading of a run with a broken file: a page or a sentence."""
     try:
         record = records.read(run)
-        page = {"run": records.to_page(record), "quality": report.quality([record])}
         certificate.parameter_counts([record])
-        json.loads(report.embedded(page).encode())
+        show(record)
     except UserError as error:
-        if "\n" in str(error) or run.name not in str(error):
-            return f"not a sentence about the file: {error}"
+        return no_sentence(error, run)
     return None
 
 
-class _Signals:
-    """No signal comes."""
-
-    received: int | None = None
-    deferred = False
-
-
 def go_on(run: Path) -> str | None:
-    """Resume a run to its end with a training that moves one array: what was wrong, or None."""
-    saved = checkpoint.load(run / checkpoint.FILE_NAME).arrays
+    """Resume a run to its end with a training that moves nothing: what was wrong, or None."""
+    file = run / checkpoint.FILE_NAME
+    saved = checkpoint.load(file).arrays
+    signals: Any = SimpleNamespace(received=None, deferred=False)
     try:
         planned = resume(run)
         for name, array in saved.items():
             if planned.arrays[name].tobytes() != array.tobytes():
                 return f"{name} is not the file's"
-        training = Run(planned, "pytorch", _Signals())  # type: ignore[arg-type]
+        training = Run(planned, "pytorch", signals)
         data = datasets.ArrayDataset(np.zeros((8, 28, 28, 1), np.uint8))
         with contextlib.redirect_stdout(io.StringIO()), training.open("a processor", 1, ()):
             for chunk in training.chunks(data, 2, False):
                 training.record(chunk, np.full((len(chunk.images), 4), 0.5))
                 training.save(saved | {n: np.array(chunk.end) for n in checkpoint.COUNTS})
     except UserError as error:
-        if "\n" in str(error) or run.name not in str(error):
-            return f"not a sentence about the file: {error}"
         # Refused at the start, or by the disk at the end; the checkpoint is whole all the same.
-        step = checkpoint.load(run / checkpoint.FILE_NAME).step
-        return None if step in (STEP, SETTINGS.steps) else f"a checkpoint of step {step}"
-    found = checkpoint.load(run / checkpoint.FILE_NAME)
+        step = checkpoint.load(file).step
+        whole = step in (STEP, SETTINGS.steps)
+        return no_sentence(error, run) or (None if whole else f"a checkpoint of step {step}")
+    found = checkpoint.load(file)
     if found.step != 4 or found.config != SETTINGS:
         return f"it ended at step {found.step}"
     steps = read_metrics(run)[0].tolist()
     if steps[-2:] != [2, 3] or steps != sorted(set(steps)):
         return f"its metrics have the steps {steps}"
-    result = json.loads((run / "result.json").read_text(), parse_constant=_no_number)
+    result = json.loads((run / "result.json").read_text())
+    json.dumps(result, allow_nan=False)
     return None if result["finished"] is True and result["step"] == 4 else f"its result: {result}"
-
-
-def _no_number(text: str) -> None:
-    raise ValueError(f"{text} in result.json")
 
 
 def one_broken(name: str, kind: str, folder: Path) -> str | None:
@@ -109,8 +113,7 @@ def one_broken(name: str, kind: str, folder: Path) -> str | None:
     (folder / "logs").mkdir()
     path = run / name
     if path.is_dir():
-        (path / "step-000000.png").unlink()
-        path.rmdir()
+        shutil.rmtree(path)
     path.unlink(missing_ok=True)
     put(path, kind)
     return read(run) or go_on(run) or read(run)

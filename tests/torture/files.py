@@ -21,7 +21,7 @@ from common import checkpoint, config
 from common.config import Config
 from compare.engines import ROOT, Engine
 from compare.pages.torture import Row, Say
-from tests.torture import cases, values
+from tests.torture import answers, cases
 from tests.torture.broken import all_cases
 from tests.torture.fuzz import COUNTS
 from tests.torture.targets import TARGETS
@@ -119,7 +119,8 @@ def as_a_user(work: Path, say: Say) -> Row:
             lines.append((f"{package}.convert", [name, f"new.{ending}"]))
         lines += [("compare.evaluate", [name]), ("compare.pretrained", [name, "--out", "new"])]
     what = "broken runs given to train, sample, convert, evaluate"
-    return values.as_a_user("files", what, lines, "real sizes, by processes", folder, say)
+    row = Row("files", what, 0, 0, "real sizes, by processes")
+    return answers.as_a_user(row, lines, folder, say)
 
 
 def run(work: Path, chosen: list[Engine], data_dir: str, say: Say) -> list[Row]:

@@ -27,10 +27,10 @@ from common.config import Config, UserError
 from common.outputs import metric_lines, read_metrics
 from common.plan import Plan
 from compare.quality import evaluate
-from compare.report import build as report
 from compare.report import records
 from tests.tiny import tiny_architecture
 from tests.torture.broken_data import wheel
+from tests.torture.broken_runs import show
 from tests.torture.cases import good_run, metrics_text
 from tests.torture.mutations import Mutate, mutated_checkpoint, mutated_json, mutated_lines
 from tests.torture.sound import require, require_config, sound
@@ -343,8 +343,7 @@ class RunFiles(Target):
         require(type(found.step) is int and found.step >= 0, f"step {found.step}")
         for number in (found.seconds, found.rate):
             require(number is None or 0 <= number < math.inf, f"{number}")
-        page = {"run": records.to_page(found), "quality": report.quality([found])}
-        json.loads(report.embedded(page).encode())
+        show(found)
 
 
 TARGETS: dict[str, type[Target]] = {

@@ -15,6 +15,7 @@ import pytest
 
 from common import commandline, datasets, limits
 from common.config import UserError
+from compare.pages.torture import Row
 from tests.torture import answers, values, wrong
 from tests.torture.values import Command
 
@@ -56,7 +57,7 @@ def test_as_a_user_makes_a_mistake(folder: Path) -> None:
         ("compare.parity", ["--out", "file/x"]),
         ("common.datasets", ["--hel"]),
     ]
-    row = values.as_a_user("values", "by processes", lines, "", folder, SAID.append)
+    row = answers.as_a_user(Row("values", "by processes", 0, 0), lines, folder, SAID.append)
     assert row.lost == 0, SAID
 
 

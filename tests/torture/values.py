@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
@@ -122,17 +121,6 @@ def spread(lines: list[Mistake], known: dict[str, Command], each: int) -> list[M
     return found
 
 
-def as_a_user(part: str, what: str, lines: list[Mistake], note: str, folder: Path, say: Say) -> Row:
-    """Make mistakes by `python -m`, called from `folder`, where no framework can be imported."""
-    with TemporaryDirectory() as path:
-        blocker = answers.forbid_frameworks(Path(path))
-
-        def answer(module: str, argv: list[str]) -> str | None:
-            return answers.process(module, argv, folder, [blocker])
-
-        return answers.tried(Row(part, what, 0, 0, note), lines, answer, say)
-
-
 def absent_devices(chosen: list[Engine], folder: Path, say: Say) -> list[Row]:
     """Train and sample on a device that is not there; no row if an NVIDIA card is.
 
@@ -171,6 +159,6 @@ def run(work: Path, chosen: list[Engine], data_dir: str, say: Say) -> list[Row]:
     return [
         many("wrong values of flags", wrong_values, known, folder, say),
         many("flags and files that cannot go together", impossible, known, folder, say),
-        as_a_user("values", what, lines, note, folder, say),
+        answers.as_a_user(Row("values", what, 0, 0, note), lines, folder, say),
         *absent_devices(chosen, folder, say),
     ]
