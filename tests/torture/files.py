@@ -23,7 +23,6 @@ from compare.engines import ROOT, Engine
 from compare.pages.torture import Row, Say
 from tests.torture import answers, cases
 from tests.torture.broken import all_cases
-from tests.torture.fuzz import COUNTS
 from tests.torture.targets import TARGETS
 from tests.torture.values import PACKAGES
 
@@ -55,29 +54,28 @@ def fuzz(target: str, inputs: int, work: Path, say: Say, seed: int = 1) -> Row:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     status = process.wait(EVERY)
                     break
-                say(f"files: {what}, {counts(folder)['tried']:,} of {inputs:,}")
+                say(f"files: {what}, {counted(log.read_text(errors='replace'))[0]:,} of {inputs:,}")
         finally:
             process.kill()
-    row = judged(what, inputs, status, log.read_text(errors="replace"), counts(folder))
+    row = judged(what, inputs, status, log.read_text(errors="replace"))
     say(f"files: {what}: {row.tried:,} tried, {row.lost} lost; {row.note}")
     return row
 
 
-def counts(folder: Path) -> dict[str, int]:
-    """What the fuzzing process has counted so far."""
-    try:
-        return json.loads((folder / COUNTS).read_text())
-    except (OSError, ValueError):
-        return {"tried": 0, "accepted": 0}
+def counted(log: str) -> tuple[int, int]:
+    """How many inputs a fuzzing process had tried and accepted when it last said so."""
+    said = re.findall(r"tried (\d+), accepted (\d+)", log) or [(0, 0)]
+    return int(said[-1][0]), int(said[-1][1])
 
 
-def judged(what: str, inputs: int, status: int, log: str, counted: dict[str, int]) -> Row:
+def judged(what: str, inputs: int, status: int, log: str) -> Row:
     """The row of a fuzzing process that has ended: an input that ended it early is lost."""
-    executed = re.search(r"number_of_executed_units: (\d+)", log)
-    covered = re.findall(r"\bcov: (\d+)", log)
-    tried = int(executed[1]) if executed else counted["tried"]
+    tried, accepted = counted(log)
+    for executed in re.findall(r"number_of_executed_units: (\d+)", log):
+        tried = int(executed)
     if status == 0 and tried >= inputs:
-        note = f"{counted['accepted']:,} accepted and checked, {covered[-1]} branches reached"
+        covered = re.findall(r"\bcov: (\d+)", log)[-1]
+        note = f"{accepted:,} accepted and checked, {covered} branches reached"
         return Row("files", what, tried, tried, note)
     reasons = re.findall(r"(?m)^(?:\w+\.)*\w*(?:Error|Exception|Warning): .*|ERROR: .*", log)
     reason = reasons[0] if reasons else (log.strip().splitlines() or ["it said nothing"])[-1]

@@ -158,7 +158,7 @@ def test_a_reader_that_takes_a_broken_checkpoint_is_noticed(
     ],
 )
 def test_a_fuzzing_that_ends_early_is_lost(status: int, log: str, tried: int, lost: int) -> None:
-    row = files.judged("x", 10, status, log, {"tried": 3, "accepted": 1})
+    row = files.judged("x", 10, status, f"tried 3, accepted 1\n{log}")
     assert (row.tried, row.lost) == (tried, lost)
 
 
