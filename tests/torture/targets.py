@@ -287,34 +287,30 @@ class RunFiles(Target):
         self.run = good_run(folder / "run", GOOD, 0)
         weights = self.run / checkpoint.FILE_NAME
         measures = dict.fromkeys(evaluate.MEASURES, 0.5) | {"kernel_distance_spread": 0.1}
-        environment = {"backend": "keras", "versions": {"jax": "1"}, "processor": "p", "threads": 1}
-        quality = {
-            "recipe": "published",
-            "checkpoint": hashlib.sha256(weights.read_bytes()).hexdigest(),
-            "samples": {"count": 10_000, "seed": 1},
-            "extractor": {"sha256": evaluate.EXTRACTOR_SHA256, "test_accuracy": 0.99},
-            "measures": measures,
-            "floor": measures,
-        }
-        progress = {
-            "extractor": evaluate.EXTRACTOR_SHA256,
-            "states": [{"step": 2, "seconds": 1.5, "frechet_distance": 3.5}],
-        }
         (folder / "logs").mkdir()
         for name, value in {
-            "environment.json": environment,
-            "quality.json": quality,
-            "progress.json": progress,
-            "../logs/run.json": {"kind": "crashed", "status": 1, "tail": "it ended"},
+            "environment": {
+                "backend": "keras",
+                "versions": {"jax": "1"},
+                "processor": "p",
+                "threads": 1,
+            },
+            "quality": {
+                "recipe": "published",
+                "checkpoint": hashlib.sha256(weights.read_bytes()).hexdigest(),
+                "samples": {"count": 10_000, "seed": 1},
+                "extractor": {"sha256": evaluate.EXTRACTOR_SHA256, "test_accuracy": 0.99},
+                "measures": measures,
+                "floor": measures,
+            },
+            "progress": {
+                "extractor": evaluate.EXTRACTOR_SHA256,
+                "states": [{"step": 2, "seconds": 1.5, "frechet_distance": 3.5}],
+            },
+            "../logs/run": {"kind": "crashed", "status": 1, "tail": "it ended"},
         }.items():
-            (self.run / name).write_text(json.dumps(value))
-        self.good = {
-            self.run / name: (self.run / name).read_bytes()
-            for name in (
-                *("result.json", "environment.json", "config.json"),
-                *("quality.json", "progress.json", "../logs/run.json"),
-            )
-        }
+            (self.run / f"{name}.json").write_text(json.dumps(value))
+        self.good = {path: path.read_bytes() for path in sorted(folder.rglob("*.json"))}
         self.plan = Plan(GOOD, self.run, checkpoint.load(weights).arrays, self.run)
 
     def seeds(self) -> list[bytes]:
