@@ -132,7 +132,7 @@ def tried(
 
 
 def as_a_user(row: Row, mistakes: Sequence[Mistake], folder: Path, say: Say) -> Row:
-    """The row of mistakes made by `python -m`, no framework may be imported."""
+    """The row of mistakes made by `python -m`, where importing a framework ends the process."""
     with tempfile.TemporaryDirectory() as blocker:
         for name in FRAMEWORKS:
             text = "raise SystemExit('a framework was imported')\n"
