@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -18,12 +19,27 @@ from compare.parity import ladder as parity
 from compare.parity.rungs import Finding
 from compare.worker import Worker
 
-# One that is not installed here is an error, not a shorter ladder.
-CHOSEN = engines.choose(engines.ALL)
 STEPS = 60  # of rung 4's windows at most
-# Every pair climbs every rung in the slow selection. In the default one all five engines climb
-# rungs 0 to 4 in float64; the rest is climbed by these, which are different implementations.
-THREE = engines.DEFAULT
+
+
+class Climb(NamedTuple):
+    """Which engines climb, and how many steps of each rung."""
+
+    names: str
+    free: int
+    windows: int
+    relay: int
+
+
+# The three implementations; in the slow selection every engine. Their first twenty iterations are
+# held to one published loop in tests/engine, all five's in the default selection. An engine that
+# is not installed here is an error, not a shorter ladder.
+CLIMBS = [
+    pytest.param(Climb(engines.DEFAULT, 20, 40, 4), id="three"),
+    pytest.param(
+        Climb(engines.ALL, rungs.FREE_STEPS, STEPS, 10), id="five", marks=pytest.mark.slow
+    ),
+]
 
 
 def pairs(count: int) -> int:
@@ -31,30 +47,31 @@ def pairs(count: int) -> int:
     return count * (count - 1) // 2
 
 
-def by_name(workers: list[Worker], names: str) -> list[Worker]:
-    return [worker for worker in workers if worker.engine.name in names.split(",")]
-
-
 def settings(data_dir: str, precision: str, recipe: parity.Recipe = "published") -> Config:
     chosen = parity.ladder_settings(recipe, STEPS, seed=0, batch_size=16, data=data_dir)
     return dataclasses.replace(chosen, precision=precision)  # type: ignore[arg-type]
 
 
+@pytest.fixture(scope="module", params=CLIMBS)
+def climb(request: pytest.FixtureRequest) -> Climb:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def workers(data_dir: str) -> Iterator[list[Worker]]:
+def workers(climb: Climb, data_dir: str) -> Iterator[list[Worker]]:
     """One float64 process for each engine, for all tests of this file."""
-    with parity.start(CHOSEN, settings(data_dir, "float64")) as started:
+    with parity.start(engines.choose(climb.names), settings(data_dir, "float64")) as started:
         yield started
 
 
-@pytest.fixture(scope="module", params=[20, pytest.param(rungs.FREE_STEPS, marks=pytest.mark.slow)])
+@pytest.fixture(scope="module")
 def float64(
-    request: pytest.FixtureRequest, workers: list[Worker], tmp_path_factory: pytest.TempPathFactory
+    climb: Climb, workers: list[Worker], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Arrays]:
-    """Each engine's outputs, first iteration and free run of so many steps."""
-    found = parity.run_ladder(workers, request.param, tmp_path_factory.mktemp("float64"))
+    """Each engine's outputs, first iteration and free run."""
+    found = parity.run_ladder(workers, climb.free, tmp_path_factory.mktemp("float64"))
     for arrays in found.values():
-        assert arrays["losses"].shape == (request.param, 4)
+        assert arrays["losses"].shape == (climb.free, 4)
         assert arrays["losses"].dtype == np.float64
     return found
 
@@ -77,41 +94,31 @@ def test_rung_0_names_shapes_and_counts(float64: dict[str, Arrays]) -> None:
 
 def test_rungs_0_to_4_in_float64(float64: dict[str, Arrays], data_dir: str) -> None:
     findings = rungs.compare_ladders(float64, settings(data_dir, "float64"))
-    assert_all_hold(findings, 5 * pairs(len(CHOSEN)))
+    assert_all_hold(findings, 5 * pairs(len(float64)))
     # Engines that agreed to the last bit everywhere would be one engine compared with itself.
-    for a in CHOSEN:
-        assert max(f.difference for f in findings if f.rung == 2 and a.name in f.pair) > 0
+    for name in float64:
+        assert max(f.difference for f in findings if f.rung == 2 and name in f.pair) > 0
 
 
-@pytest.mark.parametrize(
-    ("names", "steps"),
-    [(THREE, 40), pytest.param(engines.ALL, STEPS, marks=pytest.mark.slow)],
-)
 def test_rung_4_in_windows(
-    names: str, steps: int, workers: list[Worker], data_dir: str, tmp_path: Path
+    climb: Climb, workers: list[Worker], data_dir: str, tmp_path: Path
 ) -> None:
-    some = by_name(workers, names)
-    windows = parity.run_windows(some, steps, tmp_path)
+    windows = parity.run_windows(workers, climb.windows, tmp_path)
     for arrays in windows.values():
-        assert arrays["losses"].shape == (steps, 4)
+        assert arrays["losses"].shape == (climb.windows, 4)
     findings = rungs.compare_windows(windows, settings(data_dir, "float64"))
-    assert_all_hold(findings, pairs(len(some)))
+    assert_all_hold(findings, pairs(len(workers)))
 
 
-@pytest.mark.parametrize(
-    ("names", "steps"), [(THREE, 4), pytest.param(engines.ALL, 10, marks=pytest.mark.slow)]
-)
 def test_rung_5_training_moves_between_engines(
-    names: str, steps: int, workers: list[Worker], data_dir: str, tmp_path: Path
+    climb: Climb, workers: list[Worker], data_dir: str, tmp_path: Path
 ) -> None:
-    some = by_name(workers, names)
-    findings = parity.run_relay(some, settings(data_dir, "float64"), steps, tmp_path)
-    assert_all_hold(findings, 2 * pairs(len(some)))
+    findings = parity.run_relay(workers, settings(data_dir, "float64"), climb.relay, tmp_path)
+    assert_all_hold(findings, 2 * pairs(len(workers)))
 
 
-@pytest.mark.parametrize("names", [THREE, pytest.param(engines.ALL, marks=pytest.mark.slow)])
-def test_rungs_0_to_2_in_float32(names: str, data_dir: str, tmp_path: Path) -> None:
-    some = engines.choose(names)
+def test_rungs_0_to_2_in_float32(climb: Climb, data_dir: str, tmp_path: Path) -> None:
+    some = engines.choose(climb.names)
     with parity.start(some, settings(data_dir, "float32")) as workers:
         float32 = parity.run_ladder(workers, 2, tmp_path)
     for arrays in float32.values():
@@ -121,7 +128,8 @@ def test_rungs_0_to_2_in_float32(names: str, data_dir: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("names", "steps"), [(THREE, 2), pytest.param(engines.ALL, 4, marks=pytest.mark.slow)]
+    ("names", "steps"),
+    [("pytorch,tensorflow", 2), pytest.param(engines.ALL, 4, marks=pytest.mark.slow)],
 )
 def test_recipe_tuned_climbs_the_same_ladder(
     names: str, steps: int, data_dir: str, tmp_path: Path
@@ -161,7 +169,7 @@ def test_a_wrong_number_does_not_pass() -> None:
 
 def test_a_failing_engine_is_named() -> None:
     """A process that dies takes no other's result for its own, and says who and why."""
-    with Worker(CHOSEN[0], "compare.speed.baselines.product") as worker:
+    with Worker(engines.ENGINES["pytorch"], "compare.speed.baselines.product") as worker:
         with pytest.raises(UserError, match=r"The process of pytorch ended with 1: .*KeyError"):
             worker.ask("rates", framework="none", precision="float32", device="cpu")
         with pytest.raises(UserError, match="The process of pytorch ended with 1"):

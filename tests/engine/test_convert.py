@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from common import checkpoint
 from common.config import Config
+
+pytestmark = pytest.mark.long_run
 
 
 def file(folder: Path, name: str, ending: str) -> Path:

@@ -15,6 +15,9 @@ from common import checkpoint
 from common.config import Config, UserError
 from keras_impl import backend, convert
 
+# What a file holds is Keras's doing, on any engine.
+pytestmark = pytest.mark.long_run
+
 
 @pytest.fixture
 def saved(statistics: Callable) -> checkpoint.Checkpoint:

@@ -36,23 +36,28 @@ def reference(training: Training, tmp_path_factory: pytest.TempPathFactory) -> R
     return Reference.of(training, tmp_path_factory.mktemp("whole") / "run")
 
 
+SHOTS = [
+    # Within the first checkpoint's write, and a step after one: its metrics must go.
+    Shot("save", 0.13),
+    Shot("step", 0.0),
+    Shot("import", 0.05, signal.SIGTERM),
+    Shot("compile", 0.3, signal.SIGINT),
+]
+MORE = [
+    Shot("saved", 0.0),
+    Shot("ready", 0.0, signal.SIGINT),
+    Shot("saved", 0.0, signal.SIGTERM, second=0.01),
+]
+
+
 @needs_proc
+@pytest.mark.parametrize("found", [SHOTS, pytest.param(MORE, marks=pytest.mark.slow)])
 def test_a_training_that_is_shot_ends_as_if_nothing_had_happened(
-    training: Training, reference: Reference, tmp_path: Path
+    found: list[Shot], training: Training, reference: Reference, tmp_path: Path
 ) -> None:
-    found = [
-        # Within the first checkpoint's write, just after it, and a step later: its metrics must go.
-        Shot("save", 0.13),
-        Shot("saved", 0.0),
-        Shot("step", 0.0),
-        Shot("ready", 0.0, signal.SIGINT),
-        Shot("import", 0.05, signal.SIGTERM),
-        Shot("compile", 0.3, signal.SIGINT),
-        Shot("saved", 0.0, signal.SIGTERM, second=0.01),
-    ]
     tally = shots.shoot(training, found, tmp_path, print, reference)
     assert tally.wrong == []
-    assert (tally.tried, tally.survived) == (7, 7)
+    assert (tally.tried, tally.survived) == (len(found), len(found))
 
 
 # ------------------------------------------------------------------ the counts can go wrong
