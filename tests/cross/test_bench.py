@@ -176,7 +176,7 @@ def test_a_ratio_is_the_median_of_the_turns_own(monkeypatch: pytest.MonkeyPatch)
     "name",
     [
         "tensorflow",
-        "keras",
+        pytest.param("keras", marks=pytest.mark.slow),
         pytest.param("keras-torch", marks=pytest.mark.slow),
         pytest.param("keras-jax", marks=pytest.mark.slow),
     ],

@@ -112,14 +112,9 @@ def assert_same_run(found: Path, wanted: Path, *names: str) -> None:
         assert (found / name).read_bytes() == (wanted / name).read_bytes(), name
 
 
-@pytest.mark.long_run
+@pytest.mark.slow  # tests/torture shoots at PyTorch's runs in the default selection
 @pytest.mark.parametrize(
-    ("number", "status"),
-    [
-        (signal.SIGINT, 130),
-        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
-        pytest.param(signal.SIGKILL, -9, marks=pytest.mark.slow),
-    ],
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )
 def test_a_stopped_run_ends_as_the_uninterrupted_one(
     number: int, status: int, finished: tuple[Path, str], package: str, tmp_path: Path,

@@ -24,8 +24,8 @@ FLAGS: list[tuple[str, ...]] = [(), ("--precision", "float64"), ("--compile",)]
 
 # (recipe, compiled, K steps in one dispatch, bound) of what is the same function as the plain step.
 WAYS = [
-    ("published", False, True, 1e-12),
-    ("tuned", False, True, 1e-12),
+    pytest.param(("published", False, True, 1e-12), marks=pytest.mark.slow),
+    ("tuned", False, True, 1e-12),  # with the step's two graphs in the loop
     ("published", True, False, 1e-10),
     pytest.param(("published", True, True, 1e-10), marks=pytest.mark.slow),
 ]
