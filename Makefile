@@ -103,8 +103,8 @@ bench: setup ## time the engines, each in turns with its framework's own loop, a
 PARTS := cross engine-keras-jax torture engine-keras-torch engine-tensorflow engine-keras engine-pytorch common
 TWO_AT_A_TIME := $(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-test: setup lint data ## set-up, linters and the tests of every part, in minutes
-	@$(TWO_AT_A_TIME) $(PARTS:%=test-%)
+test: setup data ## set-up, linters and the tests of every part, in minutes
+	@$(TWO_AT_A_TIME) lint $(PARTS:%=test-%)
 
 test-all: test ## and the long proofs
 	@$(TWO_AT_A_TIME) $(PARTS:%=slow-%)

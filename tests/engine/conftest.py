@@ -44,6 +44,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.bridge = importlib.import_module(f"tests.engine.with_{_implementation(config)}")
     config.addinivalue_line("markers", "recompiles: slow on JAX, which compiles every new state")
     config.addinivalue_line("markers", "long_run: slow for Keras's second and third engine")
+    config.addinivalue_line(
+        "markers", "whole_run: slow but in PyTorch; tests/cross has one of each"
+    )
     # Keras's convert_to_numpy and numpy 2; it is the same array.
     ignored = "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
     config.addinivalue_line("filterwarnings", ignored)
@@ -66,7 +69,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    slow_here = {"keras-torch": ["long_run"], "keras-jax": ["long_run", "recompiles"]}
+    slow_here = {
+        "tensorflow": ["whole_run"],
+        "keras": ["whole_run"],
+        "keras-torch": ["whole_run", "long_run"],
+        "keras-jax": ["whole_run", "long_run", "recompiles"],
+    }
     for item in items:
         for marker in slow_here.get(config.getoption("--engine"), []):
             if item.get_closest_marker(marker):

@@ -34,7 +34,7 @@ def finished(
     return run, done.stdout
 
 
-@pytest.mark.long_run
+@pytest.mark.whole_run
 def test_what_a_run_leaves(
     finished: tuple[Path, str], name: str, backend: Any, request: pytest.FixtureRequest
 ) -> None:
@@ -66,7 +66,7 @@ def test_what_a_run_leaves(
         assert environment["threads"] == 1
 
 
-@pytest.mark.long_run
+@pytest.mark.whole_run
 def test_a_finished_run_stays(finished: tuple[Path, str], package: str, command: Callable) -> None:
     again = command(f"{package}.train", "--resume", finished[0])
     assert "is finished" in again.stdout
@@ -74,7 +74,7 @@ def test_a_finished_run_stays(finished: tuple[Path, str], package: str, command:
     assert "--overwrite" in refused.stderr
 
 
-@pytest.mark.long_run
+@pytest.mark.whole_run
 def test_samples_of_a_run(
     finished: tuple[Path, str], name: str, package: str, tmp_path: Path, command: Callable,
     monkeypatch: pytest.MonkeyPatch,

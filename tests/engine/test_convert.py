@@ -53,6 +53,7 @@ def test_nothing_is_written_for_a_nan(
     assert set(tmp_path.iterdir()) == before
 
 
+@pytest.mark.whole_run
 def test_float64_stays_float64(
     ending: str, package: str, statistics: Callable, tmp_path: Path, convert_command: Callable
 ) -> None:

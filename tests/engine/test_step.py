@@ -84,11 +84,11 @@ def test_images_are_scaled_exactly(bridge: ModuleType) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"precision": "float32"},
+        pytest.param({"precision": "float32"}, marks=pytest.mark.slow),
         {"precision": "bfloat16"},
-        {"precision": "float64"},
+        pytest.param({"precision": "float64"}, marks=pytest.mark.slow),
         {"precision": "float64", "recipe": "tuned"},
-        {"precision": "float32", "recipe": "tuned"},
+        pytest.param({"precision": "float32", "recipe": "tuned"}, marks=pytest.mark.slow),
     ],
     ids=lambda changes: " ".join(changes.values()),
 )

@@ -29,7 +29,7 @@ FLAGS: list[tuple[str, ...]] = [(), ("--precision", "float64")]
 # (recipe, compiled, K steps in one dispatch, bound) of what is the same function as the plain step.
 WAYS = {
     "tensorflow": [
-        ("published", True, False, 1e-10),
+        pytest.param(("published", True, False, 1e-10), marks=pytest.mark.slow),
         pytest.param(("published", True, True, 1e-10), marks=pytest.mark.slow),
     ],
     "torch": [],

@@ -68,6 +68,7 @@ def test_a_parser_takes_or_refuses_whatever_it_gets(name: str, tmp_path: Path) -
     assert pounded(TARGETS[name](tmp_path), 300) > 0
 
 
+@pytest.mark.slow
 def test_libfuzzer_finds_nothing_in_the_loader(tmp_path: Path) -> None:
     if importlib.util.find_spec("atheris") is None:
         pytest.skip("atheris has wheels for Linux on x86-64 alone")

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 def test_a_batch_too_large_for_the_memory_is_explained(tmp_path: Path, data_dir: str) -> None:
     from tests.torture import memory
 
