@@ -15,6 +15,7 @@ from common import architecture, checkpoint, commandline
 from common.architecture import Architecture
 from common.checkpoint import Arrays
 from common.config import Config, UserError
+from common.limits import LARGEST_NOISE
 
 Network = Literal["generator", "discriminator"]
 # Write one network of a checkpoint as a file of the framework.
@@ -24,7 +25,6 @@ Import = Callable[[str, Path], Arrays]
 
 CHECKPOINT_ENDING = ".safetensors"
 FOLDER_ENDINGS = (".savedmodel",)
-LARGEST_NOISE = 65_536  # of Config's noise_size
 V = TypeVar("V", bound=Any)  # an array or tensor, with its shape
 
 

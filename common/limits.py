@@ -24,6 +24,8 @@ def whole_number(least: int, most: int) -> Limit:
     return words, lambda value: value is None or least <= value <= most
 
 
+LARGEST_NOISE = 65_536  # of a noise vector; a converter reads its size off a file
+
 # The ranges of every command's flags; a dataclass may add to them or change them in its LIMITS.
 _LIMITS: dict[str, Limit] = {
     "seed": ("a whole number from 0 to 2**63 - 1", lambda v: 0 <= v < 2**63),
@@ -33,7 +35,7 @@ _LIMITS: dict[str, Limit] = {
         "a whole number from 2 (batch norm needs two) to 60000",
         lambda v: 2 <= v <= 60_000,
     ),
-    "noise_size": whole_number(1, 65_536),
+    "noise_size": whole_number(1, LARGEST_NOISE),
     "learning_rate": ("a number above 0 and up to 10", lambda v: math.isfinite(v) and 0 < v <= 10),
     "beta1": ("a number from 0 to below 1", lambda v: 0 <= v < 1),
     "beta2": ("a number from 0 to below 1", lambda v: 0 <= v < 1),
