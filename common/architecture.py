@@ -14,7 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from common.config import Config
 
 STATISTICS = frozenset({"moving_mean", "moving_variance"})
 
@@ -28,7 +31,8 @@ class Layer:
     output_shape: tuple[int, ...]
     parameters: dict[str, tuple[int, ...]] = field(default_factory=dict)
     fan_in: int = 0
-    """PyTorch's fan-in, which sets the bound of its default initial weights (initializers.py)."""
+    """PyTorch's fan-in, which sets the bound of its default initial weights (initializers.py); 0 in
+    dcgan, whose weights are normal."""
 
     @property
     def trainable(self) -> int:
@@ -48,6 +52,13 @@ class Architecture:
     noise_size: int
     discriminator: tuple[Layer, ...]
     generator: tuple[Layer, ...]
+    width: int | None = None
+    """Of dcgan: filters of the layers next to the image."""
+
+    @property
+    def normalizes_discriminator(self) -> bool:
+        """Has D batch norm, which must not mix real with fake images?"""
+        return any(layer.operation == "batch_norm" for layer in self.discriminator)
 
     def parameters(self) -> dict[str, tuple[int, ...]]:
         """Canonical name -> shape, e.g. `generator/norm1/moving_mean` -> (1024,). Table order."""
@@ -139,9 +150,62 @@ def mnist28(noise_size: int = 96) -> Architecture:
     )
 
 
-ARCHITECTURES: dict[str, Callable[[int], Architecture]] = {"mnist28": mnist28}
+def dcgan(
+    noise_size: int = 100, image_size: int = 64, channels: int = 3, width: int = 64
+) -> Architecture:
+    """The two networks of Radford et al. 2016 in the shape of PyTorch's DCGAN example: at 64 pixels
+    and 3 channels 2,765,568 and, at noise 100, 3,576,704 trainable parameters.
+
+    From 4x4 pixels one layer per doubling up to image_size, 32, 64 or 128; no biases.
+    """
+
+    def layer(kind: Operation, number: int, size: int, inputs: int, outputs: int) -> Layer:
+        kernel = (inputs, outputs) if kind == "conv" else (outputs, inputs)
+        parameters = {"kernel": (4, 4, *kernel)}
+        return Layer(f"{kind}{number}", kind, (size, size, outputs), parameters)
+
+    levels = image_size.bit_length() - 3  # 3 at 32 pixels, 4 at 64, 5 at 128
+    filters = [width * 2**level for level in range(levels)]  # from the image inwards
+    sides = [image_size // 2 ** (level + 1) for level in range(levels)]  # ... to 4
+    discriminator = [layer("conv", 1, sides[0], channels, width)]  # LeakyReLU 0.2
+    generator = [layer("deconv", 1, 4, noise_size, filters[-1]), _norm("norm1", (4, 4, filters[-1]))]
+    for level in range(1, levels):
+        number, inner = level + 1, levels - 1 - level
+        side, outer = sides[level], sides[inner]
+        discriminator += [
+            layer("conv", number, side, filters[level - 1], filters[level]),
+            _norm(f"norm{number}", (side, side, filters[level])),  # LeakyReLU 0.2
+        ]
+        generator += [
+            layer("deconv", number, outer, filters[inner + 1], filters[inner]),
+            _norm(f"norm{number}", (outer, outer, filters[inner])),  # ReLU
+        ]
+    discriminator += [
+        layer("conv", levels + 1, 1, filters[-1], 1),
+        Layer("flatten", "flatten", (1,)),
+    ]
+    generator += [layer("deconv", levels + 1, image_size, width, channels)]  # tanh
+    return Architecture(
+        name="dcgan",
+        image_shape=(image_size, image_size, channels),
+        noise_size=noise_size,
+        discriminator=tuple(discriminator),
+        generator=tuple(generator),
+        width=width,
+    )
 
 
-def get(name: str, noise_size: int) -> Architecture:
-    """The architecture of a Config's `architecture` and `noise_size`."""
-    return ARCHITECTURES[name](noise_size)
+ARCHITECTURES: dict[str, Callable[..., Architecture]] = {"mnist28": mnist28, "dcgan": dcgan}
+
+
+def get(name: str, noise_size: int, **shape: Any) -> Architecture:
+    """The architecture of that name. shape: of dcgan image_size, channels, width."""
+    return ARCHITECTURES[name](noise_size, **shape)
+
+
+def of(config: Config) -> Architecture:
+    """The architecture of a Config."""
+    shape = {}
+    if config.architecture == "dcgan":
+        shape = {name: getattr(config, name) for name in ("image_size", "channels", "width")}
+    return get(config.architecture, config.noise_size, **shape)

@@ -50,7 +50,7 @@ def expected(config: Config) -> dict[str, tuple[tuple[int, ...], str]]:
     float64 in float64 runs), and int64 scalars: `step` and each optimizer's count. If the recipe
     averages the generator, its averaged parameters and statistics: average/generator/...
     """
-    table = architecture.get(config.architecture, config.noise_size)
+    table = architecture.of(config)
     dtype = "float64" if config.precision == "float64" else "float32"
     arrays = {name: (shape, dtype) for name, shape in table.parameters().items()}
     for name, shape in table.trainable().items():
@@ -318,7 +318,7 @@ def initial(config: Config) -> Arrays:
     """The state before the first step: initial weights, an average equal to them, and zeros."""
     from common.initializers import initial_parameters
 
-    table = architecture.get(config.architecture, config.noise_size)
+    table = architecture.of(config)
     arrays: Arrays = {
         name: np.zeros(shape, dtype) for name, (shape, dtype) in expected(config).items()
     }

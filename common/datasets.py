@@ -36,6 +36,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from common import commandline
+from common.catalogue import CATALOGUE
 from common.checkpoint import read_json, read_regular, write_atomically
 from common.config import Config, UserError
 
@@ -99,6 +100,17 @@ def load(config: Config, say: Say = print) -> ArrayDataset:
     """
     images = mnist_images(config.data_dir, "train", say)
     return ArrayDataset(images[: config.train_images])
+
+
+def counted(config: Config, say: Say = print) -> Config:
+    """The Config of a new run with what only the data tell: of a folder, how many pictures it has,
+    unless --train-images says how many of them, and what they are known by.
+
+    UserError if there is no such folder, or if it has fewer.
+    """
+    if config.dataset in CATALOGUE:
+        return config
+    raise UserError("not yet")
 
 
 def mnist_images(data_dir: str, split: str = "train", say: Say = print) -> NDArray[np.uint8]:

@@ -5,23 +5,42 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
+import typing
 from dataclasses import InitVar
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from common import checkpoint, config, recipes
+from common import checkpoint, config, datasets, recipes
+from common.catalogue import CATALOGUE
 from common.commandline import check_place
-from common.config import BY_RECIPE, Config, total_steps
+from common.config import (
+    BY_ARCHITECTURE,
+    BY_DATASET,
+    BY_RECIPE,
+    Architecture,
+    Config,
+    RecipeName,
+    recipe_of,
+    total_steps,
+)
 from common.limits import UserError, flag
 
 
 def by_recipe(name: str) -> Any:
     """Makes a field a flag that the recipe decides unless given; --help shows what it will be."""
-    kind = type(getattr(recipes.get(Config.architecture, Config.recipe), name))
-    hint = f"(default: {recipes.defaults(name)})"
-    return tyro.conf.arg(constructor=kind, metavar=kind.__name__.upper(), help_behavior_hint=hint)
+    kind = type(getattr(recipe_of(Config()), name))
+    return decided(kind, recipes.defaults(name))
+
+
+def decided(kind: Any, default: str) -> Any:
+    """Makes a field a flag whose default, in words, other flags decide. kind: a Literal or type."""
+    names = typing.get_args(kind)
+    metavar = "{" + ",".join(names) + "}" if names else kind.__name__.upper()
+    hint = f"(default: {default})"
+    return tyro.conf.arg(constructor=kind, metavar=metavar, help_behavior_hint=hint)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +53,17 @@ class TrainArguments(Config):
     learning_rate: Annotated[float, by_recipe("learning_rate")] = BY_RECIPE
     beta1: Annotated[float, by_recipe("beta1")] = BY_RECIPE
     beta2: Annotated[float, by_recipe("beta2")] = BY_RECIPE
+    train_images: Annotated[int, decided(int, "50000 of MNIST and its kin, else all")] = BY_DATASET
+    architecture: Annotated[
+        Architecture, decided(Architecture, "mnist28 for pictures of 28 pixels, else dcgan")
+    ] = BY_DATASET
+    image_size: Annotated[int, decided(int, "the pictures' own, of a folder 64")] = BY_ARCHITECTURE
+    channels: Annotated[int, decided(int, "the pictures' own, of a folder 3")] = BY_ARCHITECTURE
+    width: Annotated[int, decided(int, "64")] = BY_ARCHITECTURE
+    recipe: Annotated[
+        RecipeName, decided(RecipeName, "published for mnist28, paper for dcgan")
+    ] = BY_ARCHITECTURE
+    pictures_digest: tyro.conf.Suppress[str | None] = None
     numbers_of: InitVar[tyro.conf.Suppress[str | None]] = None
 
     out: Annotated[
@@ -76,13 +106,24 @@ def make_plan(arguments: TrainArguments, given: set[str], backend: str) -> Plan:
     directory = Path(arguments.out or default)
     check_directory(directory, arguments.overwrite)
     _check_apart(directory, chosen)
+    chosen = datasets.counted(chosen)
+    config.check(chosen)
     return Plan(chosen, directory, checkpoint.initial(chosen), overwrite=arguments.overwrite)
 
 
 def run_name(engine: str, settings: Config) -> str:
-    """A run directory's default name: pytorch-mnist-seed0; pytorch-tuned-mnist-seed0."""
-    recipe = "" if settings.recipe == Config.recipe else f"-{settings.recipe}"
-    return f"{engine}{recipe}-{settings.dataset}-seed{settings.seed}"
+    """A run directory's default name: pytorch-mnist-seed0; pytorch-tuned-mnist-seed0. Of a folder
+    of pictures its own name; of an architecture that is not the data set's, its name too."""
+    unless_told = Config(dataset=settings.dataset)
+    parts = [engine]
+    if settings.architecture != unless_told.architecture:
+        parts.append(settings.architecture)
+    if settings.recipe != recipes.first(settings.architecture):
+        parts.append(settings.recipe)
+    name = settings.dataset
+    if name not in CATALOGUE:
+        name = re.sub(r"[^\w.-]+", "-", _real(Path(name)).name) or "pictures"
+    return "-".join([*parts, name, f"seed{settings.seed}"])
 
 
 def _plan_resume(arguments: TrainArguments, given: set[str]) -> Plan:
@@ -95,6 +136,8 @@ def _plan_resume(arguments: TrainArguments, given: set[str]) -> Plan:
             "takes a run directory or a checkpoint that training wrote."
         )
     may_change = config.resume_may_change(saved.config)
+    if saved.config.pictures_digest is not None:
+        may_change |= {"dataset"}  # the folder may lie elsewhere now; its pictures are compared
     for name in sorted(given & {f.name for f in dataclasses.fields(Config)} - may_change):
         allowed = ", ".join(flag(n) for n in sorted(may_change))
         if name in config.LENGTH:
@@ -110,7 +153,7 @@ def _plan_resume(arguments: TrainArguments, given: set[str]) -> Plan:
     changes = {name: getattr(arguments, name) for name in given & may_change}
     if "epochs" in given and "steps" not in given:
         changes["steps"] = None
-    chosen = dataclasses.replace(saved.config, **changes)
+    chosen = Config(**config.to_json(saved.config) | changes)
     config.check(chosen)
     if total_steps(chosen) < saved.step:
         raise UserError(

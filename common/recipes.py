@@ -1,13 +1,15 @@
 """The training recipes of each architecture, and what of a step depends on its number alone.
 
-`published` is the tutorial's: the same update at every step. `tuned` trains the same two networks
-for as many iterations, and was searched for on MNIST (docs/quality.md).
+`published` is the tutorial's, `paper` that of Radford et al. 2016: the same update at every step.
+`tuned` trains the same two networks for as many iterations, and was searched for (docs/quality.md).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from common.limits import UserError
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,26 @@ RECIPES = {
             average=0.999,
         ),
     },
+    "dcgan": {
+        # Radford et al. 2016, section 4; the length of the noise vector is that of their code.
+        "paper": Recipe(learning_rate=2e-4, beta1=0.5, beta2=0.999, batch_size=128, noise_size=100),
+    },
 }
 
 
 def get(architecture: str, name: str) -> Recipe:
-    """The recipe of a Config's `architecture` and `recipe`."""
+    """The recipe of a Config's `architecture` and `recipe`. UserError if there is none."""
+    if name not in RECIPES[architecture]:
+        raise UserError(
+            f"--recipe takes one of {', '.join(RECIPES[architecture])} for --architecture "
+            f"{architecture}, not {name}."
+        )
     return RECIPES[architecture][name]
+
+
+def first(architecture: str) -> str:
+    """The recipe of an architecture unless another is named: the one that was published with it."""
+    return next(iter(RECIPES[architecture]))
 
 
 def defaults(field: str) -> str:

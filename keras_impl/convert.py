@@ -37,7 +37,7 @@ def to_framework(saved: checkpoint.Checkpoint, network: str) -> Any:
     device.prepare(replace(saved.config, device="cpu"))
     dtype = "float64" if saved.config.precision == "float64" else "float32"
     generator = network == "generator"
-    table = architecture.get(saved.config.architecture, saved.config.noise_size)
+    table = architecture.of(saved.config)
     with device.keras.device("cpu:0"):
         model = Generator(saved.config.noise_size, dtype) if generator else Discriminator(dtype)
         for name, variable in parameter_tensors(model, network, table).items():

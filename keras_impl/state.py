@@ -25,7 +25,7 @@ class TrainState:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.table = architecture.get(config.architecture, config.noise_size)
+        self.table = architecture.of(config)
         self.device = device.choose_device(config)
         self.dtype = "float64" if config.precision == "float64" else "float32"
         self.step = 0  # updates done

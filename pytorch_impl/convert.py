@@ -28,7 +28,7 @@ def to_framework(saved: checkpoint.Checkpoint, network: str) -> Any:
     module = Generator(saved.config.noise_size) if generator else Discriminator()
     if saved.config.precision == "float64":
         module = module.double()
-    table = architecture.get(saved.config.architecture, saved.config.noise_size)
+    table = architecture.of(saved.config)
     with torch.no_grad():
         for name, tensor in canonical.parameter_tensors(module, network, table).items():
             array = canonical.from_canonical_layout(name, saved.arrays[name], table)
@@ -51,7 +51,7 @@ def export_program(saved: checkpoint.Checkpoint, network: str, path: Path) -> No
 
     module = to_framework(saved, network)
     dtype = torch.float64 if saved.config.precision == "float64" else torch.float32
-    table = architecture.get(saved.config.architecture, saved.config.noise_size)
+    table = architecture.of(saved.config)
     height, width, channels = table.image_shape
     shape = (table.noise_size,) if network == "generator" else (channels, height, width)
     example = torch.zeros((2, *shape), dtype=dtype)

@@ -34,7 +34,7 @@ def to_framework(saved: checkpoint.Checkpoint, network: str) -> Any:
             module: Any = Generator(saved.config.noise_size, dtype)
         else:
             module = Discriminator(dtype)
-        table = architecture.get(saved.config.architecture, saved.config.noise_size)
+        table = architecture.of(saved.config)
         for name, tensor in parameter_tensors(module, network, table).items():
             tensor.assign(from_canonical_layout(name, saved.arrays[name], table))
     return module
@@ -71,7 +71,7 @@ def export_saved_model(saved: checkpoint.Checkpoint, network: str, path: Path) -
     import tensorflow as tf
 
     dtype = module.dense1.kernel.dtype
-    table = architecture.get(saved.config.architecture, saved.config.noise_size)
+    table = architecture.of(saved.config)
     shape: tuple[int, ...]
     if network == "generator":
         source, result, shape = "noise", "images", (table.noise_size,)

@@ -20,7 +20,7 @@ class TrainState:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.table = architecture.get(config.architecture, config.noise_size)
+        self.table = architecture.of(config)
         self.device = device.choose_device(config)
         self.dtype = tf.float64 if config.precision == "float64" else tf.float32
         # bfloat16 arithmetic where the run asks for it; weights and losses stay float32.

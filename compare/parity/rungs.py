@@ -97,7 +97,7 @@ def gradients(first: Arrays, settings: Config) -> Arrays:
 
 def check_counts(arrays: Arrays, settings: Config) -> None:
     """Rung 0 against the table: names, shapes, and with them the counts. UserError at the first."""
-    table = architecture.get(settings.architecture, settings.noise_size).parameters()
+    table = architecture.of(settings).parameters()
     found = part(arrays, "initial/")
     for name, shape in table.items():
         seen = found[name].shape if name in found else "no such array"

@@ -210,7 +210,7 @@ def _unknown(runs: list[Record]) -> str:
 @functools.lru_cache(maxsize=1)  # two facts in turn ask for them
 def _initial(settings: Config) -> dict[str, NDArray[np.float32]]:
     return initial_parameters(
-        architecture.get(settings.architecture, settings.noise_size), settings.seed
+        architecture.of(settings), settings.seed
     )
 
 

@@ -61,7 +61,7 @@ class Record:
         """The layers of its networks."""
         if self.settings is None:
             return None
-        return architecture.get(self.settings.architecture, self.settings.noise_size)
+        return architecture.of(self.settings)
 
     @property
     def recorded_from_start(self) -> bool:

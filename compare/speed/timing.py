@@ -69,7 +69,7 @@ class RandomImages:
     dtype = np.dtype(np.uint8)
 
     def __init__(self, config: Config) -> None:
-        image = architecture.get(config.architecture, config.noise_size).image_shape
+        image = architecture.of(config).image_shape
         self.shape = (config.train_images, *image)
 
     def gather(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
