@@ -55,11 +55,6 @@ class Architecture:
     width: int | None = None
     """Of dcgan: filters of the layers next to the image."""
 
-    @property
-    def normalizes_discriminator(self) -> bool:
-        """Has D batch norm, which must not mix real with fake images?"""
-        return any(layer.operation == "batch_norm" for layer in self.discriminator)
-
     def parameters(self) -> dict[str, tuple[int, ...]]:
         """Canonical name -> shape, e.g. `generator/norm1/moving_mean` -> (1024,). Table order."""
         return {
@@ -168,7 +163,10 @@ def dcgan(
     filters = [width * 2**level for level in range(levels)]  # from the image inwards
     sides = [image_size // 2 ** (level + 1) for level in range(levels)]  # ... to 4
     discriminator = [layer("conv", 1, sides[0], channels, width)]  # LeakyReLU 0.2
-    generator = [layer("deconv", 1, 4, noise_size, filters[-1]), _norm("norm1", (4, 4, filters[-1]))]
+    generator = [
+        layer("deconv", 1, 4, noise_size, filters[-1]),
+        _norm("norm1", (4, 4, filters[-1])),
+    ]
     for level in range(1, levels):
         number, inner = level + 1, levels - 1 - level
         side, outer = sides[level], sides[inner]

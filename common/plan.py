@@ -60,9 +60,9 @@ class TrainArguments(Config):
     image_size: Annotated[int, decided(int, "the pictures' own, of a folder 64")] = BY_ARCHITECTURE
     channels: Annotated[int, decided(int, "the pictures' own, of a folder 3")] = BY_ARCHITECTURE
     width: Annotated[int, decided(int, "64")] = BY_ARCHITECTURE
-    recipe: Annotated[
-        RecipeName, decided(RecipeName, "published for mnist28, paper for dcgan")
-    ] = BY_ARCHITECTURE
+    recipe: Annotated[RecipeName, decided(RecipeName, "published for mnist28, paper for dcgan")] = (
+        BY_ARCHITECTURE
+    )
     pictures_digest: tyro.conf.Suppress[str | None] = None
     numbers_of: InitVar[tyro.conf.Suppress[str | None]] = None
 

@@ -118,6 +118,8 @@ def input_gradient(
 def conv(images: Tensor, kernel: Tensor) -> Tensor:
     """(N, H, W, C), (kh, kw, C, O) -> (N, H - kh + 1, W - kw + 1, O)."""
     x, weight = images.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1)
+    if len(weight) == 1:  # of one filter PyTorch takes no other order of the axes in float64
+        weight = weight.contiguous()
     return functional.conv2d(x, weight).permute(0, 2, 3, 1)
 
 

@@ -29,15 +29,17 @@ def generate(state: TrainState, noise: NDArray[np.float32]) -> NDArray[np.floati
 def outputs(
     state: TrainState, images: NDArray[np.uint8], noise: NDArray[np.float32]
 ) -> dict[str, NDArray[np.floating]]:
-    """The forward passes alone, to be compared: D's logits (B, 1) on images (B, H, W, C), and G's
-    images (B, H, W, C) of noise (B, Z) in training mode, which moves its running statistics, and in
-    evaluation mode.
+    """The forward passes alone, to be compared: D's logits (B, 1) on images (B, H, W, C) and G's
+    images (B, H, W, C) of noise (B, Z), each in training mode, which moves the running statistics,
+    and in evaluation mode.
     """
+    D = state.discriminator
     with keras.device(state.device), engine.no_gradients():
         real = scale_images(ops.convert_to_tensor(images), state.dtype)
         z = ops.convert_to_tensor(noise.astype(state.dtype))
         return {
-            "logits": ops.convert_to_numpy(state.discriminator(real, training=True)),
+            "logits": ops.convert_to_numpy(D(real, training=True)),
+            "logits_evaluation": ops.convert_to_numpy(D(real, training=False)),
             "images_training": ops.convert_to_numpy(state.generator(z, training=True)),
             "images_evaluation": generate(state, noise),
         }

@@ -48,9 +48,9 @@ def _is_plain(layer: Conv2D) -> bool:
 
 
 def _doubles(layer: Conv2DTranspose) -> bool:
-    """Kernel 4, stride 2, padding "same", a bias?"""
+    """Kernel 4, stride 2, padding "same"?"""
     doubles = layer.kernel_size == (4, 4) and layer.strides == (2, 2)
-    return doubles and layer.padding == "same" and layer.use_bias
+    return doubles and layer.padding == "same"
 
 
 def _fits(layer: MaxPooling2D) -> bool:
@@ -67,7 +67,8 @@ def conv(inputs: Tensor, kernel: Tensor) -> Tensor:
 def conv_transpose(layer: Conv2DTranspose, inputs: Tensor) -> Tensor:
     """(N, H, W, C) -> (N, 2H, 2W, O)."""
     kernel = ops.convert_to_tensor(layer.kernel)  # in bfloat16 under a mixed policy
-    return layer.activation(engine.conv_transpose(inputs, kernel) + layer.bias)
+    outputs = engine.conv_transpose(inputs, kernel)
+    return layer.activation(outputs + layer.bias if layer.use_bias else outputs)
 
 
 def max_pool(layer: MaxPooling2D, inputs: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ from common.checkpoint import Arrays
 from common.config import Config, recipe_of
 from common.recipes import Hyper
 from keras_impl import device, kernels
+from keras_impl.architectures import make_discriminator, make_generator
 from keras_impl.canonical import from_canonical, parameter_tensors
 from keras_impl.layers import Adam
-from keras_impl.networks import Discriminator, Generator
 
 # Keras's policies: "mixed" computes in bfloat16, and keeps weights and statistics in float32.
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float64": "float64"}
@@ -31,11 +31,11 @@ class TrainState:
         self.step = 0  # updates done
         policy = POLICIES[config.precision]
         with keras.device(self.device):
-            self.discriminator = Discriminator(policy)
-            self.generator = Generator(config.noise_size, policy)
+            self.discriminator = make_discriminator(self.table, policy)
+            self.generator = make_generator(self.table, policy)
             self.average: keras.Model | None = None  # of G over the steps, if the recipe takes one
             if recipe_of(config).average:
-                self.average = Generator(config.noise_size, policy)
+                self.average = make_generator(self.table, policy)
             jitter = batches.jitter(config.seed, self.table.image_shape).astype(self.dtype)
             self.jitter = keras.ops.convert_to_tensor(jitter)  # for R1
             for network in filter(None, (self.discriminator, self.generator, self.average)):

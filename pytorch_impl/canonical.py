@@ -14,21 +14,19 @@ from common.checkpoint import AVERAGE, Arrays, parameter_of
 if TYPE_CHECKING:
     from pytorch_impl.state import TrainState
 
-# Architecture -> canonical layer name -> the child of the network that holds it.
+# Of mnist28: canonical layer name -> the child of the network that holds it.
 LAYERS = {
-    "mnist28": {
-        "discriminator/conv1": "conv.0",
-        "discriminator/conv2": "conv.3",
-        "discriminator/dense1": "fc.0",
-        "discriminator/dense2": "fc.2",
-        "generator/dense1": "fc.0",
-        "generator/norm1": "fc.2",
-        "generator/dense2": "fc.3",
-        "generator/norm2": "fc.5",
-        "generator/deconv1": "conv.0",
-        "generator/norm3": "conv.2",
-        "generator/deconv2": "conv.3",
-    },
+    "discriminator/conv1": "conv.0",
+    "discriminator/conv2": "conv.3",
+    "discriminator/dense1": "fc.0",
+    "discriminator/dense2": "fc.2",
+    "generator/dense1": "fc.0",
+    "generator/norm1": "fc.2",
+    "generator/dense2": "fc.3",
+    "generator/norm2": "fc.5",
+    "generator/deconv1": "conv.0",
+    "generator/norm3": "conv.2",
+    "generator/deconv2": "conv.3",
 }
 # Canonical parameter name -> PyTorch's.
 TENSORS = {
@@ -101,8 +99,18 @@ def parameter_names(network: str, table: Architecture) -> dict[str, str]:
     for name in table.parameters():
         layer, _, kind = name.rpartition("/")
         if name.startswith(network):
-            names[name] = f"{LAYERS[table.name][layer]}.{TENSORS[kind]}"
+            names[name] = f"{_child(layer, table)}.{TENSORS[kind]}"
     return names
+
+
+def _child(layer: str, table: Architecture) -> str:
+    """The child of a network that holds a layer: generator/norm1 -> fc.2."""
+    if table.name == "dcgan":  # main: a convolution, its batch norm, its activation, and again
+        network, name = layer.split("/")
+        number, norm = int(name[-1]), name.startswith("norm")
+        first = 3 * number - 3 - (network == "discriminator" and number > 1)  # conv1 has no norm
+        return f"main.{first + norm}"
+    return LAYERS[layer]
 
 
 def to_canonical_layout(name: str, array: np.ndarray, table: Architecture) -> np.ndarray:

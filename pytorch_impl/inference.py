@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from pytorch_impl.state import TrainState
 from pytorch_impl.step import scale_images
@@ -16,12 +17,7 @@ def generate(state: TrainState, noise: NDArray[np.float32]) -> NDArray[np.floati
     noise (N, Z) -> (N, H, W, C) in (-1, 1).
     """
     z = torch.from_numpy(noise).to(state.device, state.dtype)
-    generator = state.average or state.generator
-    generator.eval()  # running statistics: an image does not depend on its batch-mates
-    try:
-        images = generator(z)  # (N, C, H, W)
-    finally:
-        state.generator.train()
+    images = _evaluated(state.average or state.generator, z)  # (N, C, H, W)
     return images.permute(0, 2, 3, 1).cpu().numpy()
 
 
@@ -29,14 +25,27 @@ def generate(state: TrainState, noise: NDArray[np.float32]) -> NDArray[np.floati
 def outputs(
     state: TrainState, images: NDArray[np.uint8], noise: NDArray[np.float32]
 ) -> dict[str, NDArray[np.floating]]:
-    """The forward passes alone, to be compared: D's logits (B, 1) on images (B, H, W, C), and G's
-    images (B, H, W, C) of noise (B, Z) in training mode, which moves its running statistics, and in
-    evaluation mode.
+    """The forward passes alone, to be compared: D's logits (B, 1) on images (B, H, W, C) and G's
+    images (B, H, W, C) of noise (B, Z), each in training mode, which moves the running statistics,
+    and in evaluation mode.
     """
     real = scale_images(torch.from_numpy(images).to(state.device), state.dtype)
     z = torch.from_numpy(noise).to(state.device, state.dtype)
+    D = state.discriminator
     return {
-        "logits": state.discriminator(real).cpu().numpy(),
+        "logits": D(real).cpu().numpy(),
+        "logits_evaluation": _evaluated(D, real).cpu().numpy(),
         "images_training": state.generator(z).permute(0, 2, 3, 1).cpu().numpy(),
         "images_evaluation": generate(state, noise),
     }
+
+
+def _evaluated(network: nn.Module, x: Tensor) -> Tensor:
+    """A network's output in evaluation mode: by running statistics, it does not depend on its
+    batch-mates."""
+    training = network.training
+    network.eval()
+    try:
+        return network(x)
+    finally:
+        network.train(training)

@@ -13,8 +13,8 @@ from common.checkpoint import Arrays
 from common.config import Config, recipe_of
 from common.recipes import Hyper
 from pytorch_impl import device, kernels
+from pytorch_impl.architectures import make_discriminator, make_generator
 from pytorch_impl.canonical import from_canonical, parameter_tensors
-from pytorch_impl.networks import Discriminator, Generator
 
 
 class TrainState:
@@ -27,11 +27,11 @@ class TrainState:
         self.dtype = torch.float64 if config.precision == "float64" else torch.float32
         self.step = 0  # updates done
         self.compiled_step: Callable[[Tensor, Tensor, Hyper], Tensor] | None = None  # compiled.py
-        self.discriminator = Discriminator().to(self.device, self.dtype).train()
-        self.generator = Generator(config.noise_size).to(self.device, self.dtype).train()
-        self.average: Generator | None = None  # of G over the steps, if the recipe takes one
+        self.discriminator = make_discriminator(self.table).to(self.device, self.dtype).train()
+        self.generator = make_generator(self.table).to(self.device, self.dtype).train()
+        self.average: nn.Module | None = None  # of G over the steps, if the recipe takes one
         if recipe_of(config).average:
-            self.average = Generator(config.noise_size).to(self.device, self.dtype).eval()
+            self.average = make_generator(self.table).to(self.device, self.dtype).eval()
             self.average.requires_grad_(False)
         for network in filter(None, (self.discriminator, self.generator, self.average)):
             kernels.prefer_speed(network)

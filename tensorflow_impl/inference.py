@@ -24,15 +24,16 @@ def generate(state: TrainState, noise: NDArray[np.float32]) -> NDArray[np.floati
 def outputs(
     state: TrainState, images: NDArray[np.uint8], noise: NDArray[np.float32]
 ) -> dict[str, NDArray[np.floating]]:
-    """The forward passes alone, to be compared: D's logits (B, 1) on images (B, H, W, C), and G's
-    images (B, H, W, C) of noise (B, Z) in training mode, which moves its running statistics, and in
-    evaluation mode.
+    """The forward passes alone, to be compared: D's logits (B, 1) on images (B, H, W, C) and G's
+    images (B, H, W, C) of noise (B, Z), each in training mode, which moves the running statistics,
+    and in evaluation mode.
     """
     with tf.device(state.device):
         real = scale_images(tf.constant(images), state.dtype)
         z = tf.cast(noise, state.dtype)
         return {
-            "logits": state.discriminator(real).numpy(),
+            "logits": state.discriminator(real, training=True).numpy(),
+            "logits_evaluation": state.discriminator(real, training=False).numpy(),
             "images_training": state.generator(z, training=True).numpy(),
             "images_evaluation": generate(state, noise),
         }

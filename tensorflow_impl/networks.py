@@ -79,7 +79,7 @@ class Discriminator(tf.Module):
         self.dense1 = Dense(1024, 1024, dtype)
         self.dense2 = Dense(1024, 1, dtype)
 
-    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+    def __call__(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:  # the same either way
         # Max pooling and LeakyReLU with a positive slope commute, gradients included (the maximum
         # is at the same place), so we pool first and leave LeakyReLU a quarter of the values.
         x = self.conv1(x)  # (N, 24, 24, 32)

@@ -11,8 +11,8 @@ from common.checkpoint import Arrays
 from common.config import Config, recipe_of
 from common.recipes import Hyper
 from tensorflow_impl import device, kernels, layers
+from tensorflow_impl.architectures import make_discriminator, make_generator
 from tensorflow_impl.canonical import from_canonical, parameter_tensors
-from tensorflow_impl.networks import Discriminator, Generator
 
 
 class TrainState:
@@ -28,11 +28,11 @@ class TrainState:
         self.step = 0  # updates done
         self.graph: Callable[..., tf.Tensor] | None = None  # compiled.py
         with tf.device(self.device):
-            self.discriminator = Discriminator(self.dtype)
-            self.generator = Generator(config.noise_size, self.dtype)
-            self.average: Generator | None = None  # of G over the steps, if the recipe takes one
+            self.discriminator = make_discriminator(self.table, self.dtype)
+            self.generator = make_generator(self.table, self.dtype)
+            self.average: tf.Module | None = None  # of G over the steps, if the recipe takes one
             if recipe_of(config).average:
-                self.average = Generator(config.noise_size, self.dtype)
+                self.average = make_generator(self.table, self.dtype)
             jitter = batches.jitter(config.seed, self.table.image_shape)
             self.jitter = tf.constant(jitter, self.compute_dtype)  # for R1
             for network in filter(None, (self.discriminator, self.generator, self.average)):

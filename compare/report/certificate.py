@@ -209,9 +209,7 @@ def _unknown(runs: list[Record]) -> str:
 
 @functools.lru_cache(maxsize=1)  # two facts in turn ask for them
 def _initial(settings: Config) -> dict[str, NDArray[np.float32]]:
-    return initial_parameters(
-        architecture.of(settings), settings.seed
-    )
+    return initial_parameters(architecture.of(settings), settings.seed)
 
 
 def _hash(arrays: Iterable[NDArray[Any]]) -> str:
