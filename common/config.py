@@ -81,8 +81,9 @@ class Config:
     data_dir: str = "data"
     """Folder of the data sets; fetched into it when missing (torchvision's layout)."""
 
-    train_images: int | None = BY_DATASET
-    """How many images to train on: the first ones. At least a batch."""
+    train_images: int = BY_DATASET
+    """How many images to train on: the first ones. At least a batch; of a folder None, that is all
+    of them, until they are counted (datasets.counted)."""
 
     architecture: Architecture = BY_DATASET
     """The two networks, as in the tables of common/architecture.py: the tutorial's for digits of 28
@@ -98,8 +99,8 @@ class Config:
     """Filters of the layers next to the image, of dcgan: half of the next, and so on."""
 
     recipe: RecipeName = BY_ARCHITECTURE
-    """The training recipe: the updates as the tutorial or the paper published them, or tuned for the
-    quality of the samples (common/recipes.py)."""
+    """The training recipe: the updates as the tutorial or the paper published them, or tuned for
+    the quality of the samples (common/recipes.py)."""
 
     precision: Precision = "float32"
     """Arithmetic. bfloat16 computes in it, and keeps weights, moments and losses in float32."""

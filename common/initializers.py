@@ -1,4 +1,4 @@
-"""Initial weights as canonical arrays: pure functions of seed and name, the same bits everywhere."""
+"""Initial weights as canonical arrays: pure functions of seed and name."""
 
 from __future__ import annotations
 

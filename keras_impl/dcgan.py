@@ -1,4 +1,4 @@
-"""The paper's two networks (Radford et al. 2016), layer by layer, as PyTorch's DCGAN example has them.
+"""The networks of Radford et al. 2016, layer by layer, as PyTorch's DCGAN example has them.
 
 From 4x4 pixels there is one layer per doubling. Layers are named as in common/architecture.py.
 """
@@ -13,8 +13,8 @@ from keras.layers import Activation, Conv2D, Conv2DTranspose, Flatten, ReLU, Res
 
 from keras_impl.layers import BatchNormalization, LeakyReLU
 
-# Keras's momentum is the weight of the old value: PyTorch's, 0.1, is that of the new one. G runs
-# once an iteration here as in the published loop, D three times.
+# Keras's momentum is the weight of the old value: PyTorch's, 0.1, is that of the new one. In the
+# published loop, too, G runs once an iteration, and D three times.
 BATCH_NORM_MOMENTUM = 0.9
 LEAKY_SLOPE = 0.2
 

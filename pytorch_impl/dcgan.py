@@ -1,4 +1,4 @@
-"""The paper's two networks (Radford et al. 2016), layer by layer, as PyTorch's DCGAN example has them.
+"""The networks of Radford et al. 2016, layer by layer, as PyTorch's DCGAN example has them.
 
 Its state_dicts load here with strict=True and give the same outputs, but for the sigmoid at the end
 of its discriminator: here the losses take logits. From 4x4 pixels there is one layer per doubling.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-# The weight of the new value. G runs once an iteration here as in the published loop, D three times.
+# The weight of the new value. In the published loop, too, G runs once an iteration, and D three
+# times.
 BATCH_NORM_MOMENTUM = 0.1
 LEAKY_SLOPE = 0.2
 

@@ -1,7 +1,7 @@
-"""The paper's two networks (Radford et al. 2016), layer by layer, as PyTorch's DCGAN example has them.
+"""The networks of Radford et al. 2016, layer by layer, as PyTorch's DCGAN example has them.
 
-From 4x4 pixels there is one layer per doubling. Attributes and variables have the canonical names of
-common/architecture.py, and its layout; a layer computes in the dtype of its input.
+From 4x4 pixels there is one layer per doubling. Attributes and variables have the canonical names
+of common/architecture.py, and its layout; a layer computes in the dtype of its input.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ import tensorflow as tf
 
 from tensorflow_impl.layers import BatchNorm, leaky_relu
 
-# The weight of the new value. G runs once an iteration here as in the published loop, D three times.
+# The weight of the new value. In the published loop, too, G runs once an iteration, and D three
+# times.
 BATCH_NORM_MOMENTUM = 0.1
 LEAKY_SLOPE = 0.2
 
 
 class Conv(tf.Module):
-    """Convolution with a kernel of 4, no bias: "SAME" with stride 2 is PyTorch's padding=1, which it
-    would not be with an odd kernel."""
+    """Convolution with a kernel of 4, no bias.
+
+    "SAME" with stride 2 is PyTorch's padding=1; with an odd kernel it would not be.
+    """
 
     def __init__(
         self, inputs: int, outputs: int, dtype: tf.DType, strides: int = 2, padding: str = "SAME"
