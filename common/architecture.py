@@ -156,8 +156,7 @@ def dcgan(
 
     def layer(kind: Operation, number: int, size: int, inputs: int, outputs: int) -> Layer:
         kernel = (inputs, outputs) if kind == "conv" else (outputs, inputs)
-        parameters = {"kernel": (4, 4, *kernel)}
-        return Layer(f"{kind}{number}", kind, (size, size, outputs), parameters)
+        return Layer(f"{kind}{number}", kind, (size, size, outputs), {"kernel": (4, 4, *kernel)})
 
     levels = image_size.bit_length() - 3  # 3 at 32 pixels, 4 at 64, 5 at 128
     filters = [width * 2**level for level in range(levels)]  # from the image inwards

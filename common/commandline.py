@@ -28,6 +28,7 @@ def parse(cls: type[T], argv: Sequence[str], prog: str, description: str) -> tup
     import tyro  # not needed where no command line is read
 
     names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    names -= getattr(cls, "NO_FLAGS", frozenset())
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             value, unknown = tyro.cli(

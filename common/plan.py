@@ -9,7 +9,7 @@ import re
 import typing
 from dataclasses import InitVar
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import tyro
 
@@ -47,6 +47,8 @@ def decided(kind: Any, default: str) -> Any:
 class TrainArguments(Config):
     """The flags of a training: those of Config, and where the run lies."""
 
+    NO_FLAGS: ClassVar = frozenset({"pictures_digest"})
+
     # Again, as tyro needs their annotation; config.py needs to do without tyro.
     batch_size: Annotated[int, by_recipe("batch_size")] = BY_RECIPE
     noise_size: Annotated[int, by_recipe("noise_size")] = BY_RECIPE
@@ -63,7 +65,7 @@ class TrainArguments(Config):
     recipe: Annotated[RecipeName, decided(RecipeName, "published for mnist28, paper for dcgan")] = (
         BY_ARCHITECTURE
     )
-    pictures_digest: tyro.conf.Suppress[str | None] = None
+    pictures_digest: tyro.conf.Suppress[tyro.conf.Fixed[str | None]] = None
     numbers_of: InitVar[tyro.conf.Suppress[str | None]] = None
 
     out: Annotated[

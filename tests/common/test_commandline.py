@@ -44,11 +44,15 @@ def test_the_defaults_are_the_published_recipe() -> None:
         "data_dir": "data",
         "train_images": 50_000,
         "architecture": "mnist28",
+        "image_size": 28,
+        "channels": 1,
+        "width": None,
         "recipe": "published",
         "precision": "float32",
         "device": "auto",
         "compile": False,
         "checkpoint_every": 500,
+        "pictures_digest": None,
         "out": None,
         "resume": None,
         "overwrite": False,
@@ -70,9 +74,15 @@ def test_the_defaults_are_the_published_recipe() -> None:
         (["--beta2", "0.99"], "beta2", 0.99),
         (["--show-every", "1"], "show_every", 1),
         (["--dataset", "mnist"], "dataset", "mnist"),
+        (["--dataset", "cifar10"], "dataset", "cifar10"),
+        (["--dataset", "a b/ü"], "dataset", "a b/ü"),
         (["--data-dir", "a b/ü"], "data_dir", "a b/ü"),
         (["--train-images", "60000"], "train_images", 60_000),
         (["--architecture", "mnist28"], "architecture", "mnist28"),
+        (["--architecture", "dcgan"], "architecture", "dcgan"),
+        (["--image-size", "128"], "image_size", 128),
+        (["--channels", "3"], "channels", 3),
+        (["--width", "8"], "width", 8),
         (["--recipe", "published"], "recipe", "published"),
         (["--recipe", "tuned"], "recipe", "tuned"),
         (["--precision", "bfloat16"], "precision", "bfloat16"),
@@ -98,12 +108,15 @@ def test_given_reads_flags_not_values() -> None:
     assert commandline.given(argv) == {"batch_size", "compile", "data_dir", "out"}
 
 
+FLAGS = [f.name for f in dataclasses.fields(TrainArguments) if f.name != "pictures_digest"]
+
+
 def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         parse("--help")
     assert caught.value.code == 0
     shown = capsys.readouterr().out
-    assert [f.name for f in dataclasses.fields(TrainArguments) if flag(f.name) not in shown] == []
+    assert [name for name in FLAGS if flag(name) not in shown] == []
 
 
 def test_help_shows_the_default_of_each_recipe(capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,8 +126,11 @@ def test_help_shows_the_default_of_each_recipe(capsys: pytest.CaptureFixture[str
     shown = " ".join(lines)
     for words in (
         "(default: 128)",
-        "(default: 0.0003 by mnist28 published, 0.001 by mnist28 tuned)",
-        "(default: 0.5 by mnist28 published, 0.0 by mnist28 tuned)",
+        "(default: 0.0003 by mnist28 published, 0.001 by mnist28 tuned, 0.0002 by dcgan paper",
+        "(default: 0.5 by mnist28 published, 0.0 by mnist28 tuned, 0.5 by dcgan paper",
+        "(default: mnist28 for pictures of 28 pixels, else dcgan)",
+        "(default: published for mnist28, paper for dcgan)",
+        "(default: the pictures' own, of a folder 64)",
     ):
         assert words in shown
 
@@ -128,7 +144,10 @@ INTEGERS = {
     "batch_size": "--batch-size takes a whole number from 2 (batch norm needs two) to 60000",
     "noise_size": "--noise-size takes a whole number from 1 to 65536",
     "show_every": "--show-every takes a whole number from 1 to 1000000000",
-    "train_images": "--train-images takes a whole number from 2 to 60000",
+    "train_images": "--train-images takes a whole number from 2 to 1000000000",
+    "image_size": "--image-size takes 32, 64 or 128, or 28 for mnist28",
+    "channels": "--channels takes 1 or 3",
+    "width": "--width takes a whole number from 1 to 1024",
     "checkpoint_every": "--checkpoint-every takes a whole number from 1 to 1000000000",
 }
 FLOATS = {
@@ -137,18 +156,16 @@ FLOATS = {
     "beta2": "--beta2 takes a number from 0 to below 1",
 }
 CHOICES = {
-    "dataset": "--dataset takes one of mnist",
-    "architecture": "--architecture takes one of mnist28",
-    "recipe": "--recipe takes one of published, tuned",
+    "architecture": "--architecture takes one of mnist28, dcgan",
+    "recipe": "--recipe takes one of published, tuned, paper",
     "precision": "--precision takes one of float32, bfloat16, float64",
     "device": "--device takes one of auto, cpu, cuda, mps",
 }
 
 
 def test_these_tables_hold_every_flag_that_takes_no_free_text() -> None:
-    free = {"data_dir", "out", "resume", "compile", "overwrite"}
-    every = {field.name for field in dataclasses.fields(TrainArguments)}
-    assert INTEGERS.keys() | FLOATS.keys() | CHOICES.keys() == every - free
+    free = {"dataset", "data_dir", "out", "resume", "compile", "overwrite"}
+    assert INTEGERS.keys() | FLOATS.keys() | CHOICES.keys() == set(FLAGS) - free
 
 
 @pytest.mark.parametrize("word", ["x", "", "1.5", "1e3", "nan", "inf", "0x10", "-1", str(10**19)])
@@ -197,7 +214,7 @@ def test_an_impossible_path_is_refused(name: str, word: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [f.name for f in dataclasses.fields(TrainArguments) if f.name not in ("compile", "overwrite")],
+    [name for name in FLAGS if name not in ("compile", "overwrite")],
 )
 def test_a_flag_without_its_value_is_refused(name: str) -> None:
     sentence = complaint(flag(name))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given as forall
 from hypothesis import strategies as st
 
 from common import config
+from common.architecture import of
 from common.config import Config, UserError, from_json, to_json, total_steps
 from common.plan import TrainArguments
 
@@ -34,8 +36,84 @@ def test_no_config_has_the_numbers_of_another_recipe_unsaid() -> None:
     said = dict.fromkeys(("beta1", "beta2"), 0.5)
     assert Config(recipe="tuned", **said) == dataclasses.replace(Config(recipe="tuned"), **said)
     for base in (Config(), TrainArguments()):
-        with pytest.raises(ValueError, match="numbers are of mnist28 published"):
+        with pytest.raises(ValueError, match="numbers are of mnist mnist28 published"):
             dataclasses.replace(base, recipe="tuned", learning_rate=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "architecture", "size", "channels", "width", "recipe", "images"),
+    [
+        ({}, "mnist28", 28, 1, None, "published", 50_000),
+        ({"dataset": "kmnist"}, "mnist28", 28, 1, None, "published", 50_000),
+        ({"architecture": "dcgan"}, "dcgan", 32, 1, 64, "paper", 50_000),
+        ({"dataset": "cifar10", "width": 8}, "dcgan", 32, 3, 8, "paper", 50_000),
+        ({"dataset": "svhn"}, "dcgan", 32, 3, 64, "paper", 73_257),
+        ({"dataset": "stacked-mnist"}, "dcgan", 32, 3, 64, "paper", 50_000),
+        ({"dataset": "my/pictures"}, "dcgan", 64, 3, 64, "paper", None),
+        ({"dataset": "a", "image_size": 128, "channels": 1}, "dcgan", 128, 1, 64, "paper", None),
+        ({"dataset": "a", "architecture": "mnist28"}, "mnist28", 28, 1, None, "published", None),
+    ],
+)
+def test_the_data_set_decides_the_networks_and_they_the_recipe(
+    given: dict[str, Any],
+    architecture: str,
+    size: int,
+    channels: int,
+    width: int | None,
+    recipe: str,
+    images: int | None,
+) -> None:
+    made = Config(**given)
+    config.check(made)
+    found = (made.architecture, made.image_size, made.channels, made.width, made.recipe)
+    assert found == (architecture, size, channels, width, recipe)
+    assert made.train_images == images
+    assert of(made).image_shape == (size, size, channels)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (
+            {"recipe": "paper"},
+            "--recipe takes one of published, tuned for --architecture mnist28, not paper.",
+        ),
+        (
+            {"channels": 3},
+            "--channels takes 1 or 3 for --architecture dcgan and 1 for mnist28, not 3.",
+        ),
+        ({"width": 8}, "--width is for --architecture dcgan, not 8."),
+        (
+            {"architecture": "dcgan", "image_size": 28},
+            "--image-size takes 32, 64, 128 for --architecture dcgan, not 28.",
+        ),
+        (
+            {"dataset": "cifar10", "architecture": "mnist28"},
+            "The pictures of cifar10 have 32 x 32 pixels and 3 channels: train on them with "
+            "--architecture dcgan --image-size 32 --channels 3, which are its defaults.",
+        ),
+        (
+            {"train_images": 60_001},
+            "--train-images 60001 is more than the 60000 images of mnist; lower it.",
+        ),
+    ],
+)
+def test_networks_that_do_not_fit_the_pictures_are_refused(
+    given: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        config.check(Config(**given))
+    assert str(caught.value) == sentence
+
+
+def test_the_same_pictures_in_another_folder_are_the_same_experiment() -> None:
+    here, there = (
+        Config(dataset=path, train_images=300, pictures_digest="0123456789abcdef")
+        for path in ("here", "there/pictures")
+    )
+    assert config.experiment_key(here) == config.experiment_key(there)
+    other = dataclasses.replace(here, pictures_digest="another")
+    assert config.experiment_key(here) != config.experiment_key(other)
 
 
 def test_a_batch_larger_than_the_data_is_refused() -> None:
