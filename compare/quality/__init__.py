@@ -1,6 +1,7 @@
 """How good the images of a run are.
 
-measures.py    the measures, as formulas on arrays
+measures.py    the measures of digits, as formulas on arrays
+pyramids.py    the measure of any images: sliced Wasserstein distance of their pyramids
 extractor.py   trains the classifier whose features they compare, extractor.onnx
 scorer.py      that classifier and the real digits: images -> scores
 evaluate.py    scores of runs, checkpoints and files; the command `compare.evaluate`
