@@ -235,7 +235,7 @@ def commands(rows: list[dict[str, Any]]) -> list[str]:
     lines = []
     for (recipe, precision), its in found.items():
         line = ["python -m compare.bands"]
-        line += [f"--recipe {recipe}"] if recipe != Config.recipe else []
+        line += [f"--recipe {recipe}"] if recipe != Config().recipe else []
         line += [f"--precision {precision}"] if precision != Config.precision else []
         line.append(f"--engines {','.join(row['engine'] for row in its)}")
         line.append(f"--seeds {','.join(str(len(row['runs'])) for row in its)}")
