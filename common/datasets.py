@@ -9,6 +9,7 @@ for machines that reach an index and nothing else.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import errno
 import gzip
 import hashlib
@@ -26,7 +27,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ import tyro
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from common import commandline
+from common import commandline, folder
 from common.catalogue import CATALOGUE
 from common.checkpoint import read_json, read_regular, write_atomically
 from common.config import Config, UserError
@@ -98,6 +99,8 @@ def load(config: Config, say: Say = print) -> ArrayDataset:
     Fetches what is missing, with one line through `say` per source. Raises UserError if no
     source answers.
     """
+    if config.dataset not in CATALOGUE:
+        return _of_folder(config, say)
     images = mnist_images(config.data_dir, "train", say)
     return ArrayDataset(images[: config.train_images])
 
@@ -110,7 +113,41 @@ def counted(config: Config, say: Say = print) -> Config:
     """
     if config.dataset in CATALOGUE:
         return config
-    raise UserError("not yet")
+    store = _store(config, say)
+    count = config.train_images or store.shape[0]
+    if count > store.shape[0]:
+        raise UserError(
+            f"--train-images {count} is more than the {store.shape[0]} pictures in "
+            f"{config.dataset}; lower it, or leave it out to take them all."
+        )
+    return replace(config, train_images=count, pictures_digest=store.digest)
+
+
+def _store(config: Config, say: Say) -> folder.Store:
+    """The pictures of the folder that is a Config's data set. UserError if there is none."""
+    path = Path(config.dataset)
+    if not path.is_dir():
+        near = difflib.get_close_matches(config.dataset, CATALOGUE, n=1)
+        hint = f"; did you mean {near[0]}?" if near else "."
+        what = "a file" if path.exists() else "no folder"
+        raise UserError(
+            f"--dataset takes one of {', '.join(CATALOGUE)}, or the path of a folder of pictures; "
+            f"{config.dataset} is {what}{hint}"
+        )
+    return folder.open_folder(path, Path(config.data_dir), config.image_size, config.channels, say)
+
+
+def _of_folder(config: Config, say: Say) -> ArrayDataset:
+    store = _store(config, say)
+    if config.pictures_digest not in (None, store.digest):
+        raise UserError(
+            f"The pictures in {config.dataset} are no longer those that the run was trained on "
+            f"(known by {config.pictures_digest}, now {store.digest}); bring them back, name their "
+            "folder with --dataset, or begin a new run."
+        )
+    if store.left_out:
+        say(f"{config.dataset}: {store.left_out}")
+    return ArrayDataset(store.images()[: config.train_images])
 
 
 def mnist_images(data_dir: str, split: str = "train", say: Say = print) -> NDArray[np.uint8]:

@@ -226,8 +226,17 @@ def check_directory(directory: Path, overwrite: bool) -> None:
 
 
 def _check_apart(directory: Path, settings: Config) -> None:
-    """Raise UserError if a new run would contain the data folder, which --overwrite deletes."""
-    if _real(Path(settings.data_dir)).is_relative_to(_real(directory)):
+    """Raise UserError if a new run would contain the data, which --overwrite deletes, or lie among
+    the pictures, to which it would add its own."""
+    run = _real(directory)
+    if _real(Path(settings.data_dir)).is_relative_to(run):
         raise UserError(
             f"--out {directory} contains the data folder {settings.data_dir}; choose another."
         )
+    if settings.dataset not in CATALOGUE:
+        pictures = _real(Path(settings.dataset))
+        if pictures.is_relative_to(run) or run.is_relative_to(pictures):
+            raise UserError(
+                f"The run directory {directory} and the pictures in {settings.dataset} must lie "
+                "apart; choose another --out."
+            )
