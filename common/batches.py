@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from common.config import Config, total_steps
 
 # The purpose is half of Philox's key, so streams of different purposes never meet.
-NOISE, ORDER, WEIGHTS, SHOWN, SAMPLED, JITTER = 1, 2, 3, 4, 5, 6
+NOISE, ORDER, WEIGHTS, SHOWN, SAMPLED, JITTER, STACKED = 1, 2, 3, 4, 5, 6, 7
 
 
 class Dataset(Protocol):

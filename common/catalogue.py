@@ -23,7 +23,7 @@ CATALOGUE = {
     "kmnist": Pictures(28, 1, 60_000, 50_000),
     "cifar10": Pictures(32, 3, 50_000, 50_000),
     "svhn": Pictures(32, 3, 73_257, 73_257),
-    "stacked-mnist": Pictures(32, 3, 10**9, 50_000),
+    "stacked-mnist": Pictures(32, 3, 10**7, 50_000),
 }
 FOLDER = Pictures(64, 3, 10**9, None)
 

