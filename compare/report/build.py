@@ -31,7 +31,7 @@ from typing import Any
 
 import tyro
 
-from common import batches, checkpoint, commandline, datasets, images
+from common import batches, checkpoint, commandline, images, mnist
 from common.checkpoint import CheckpointError, write_atomically
 from common.environment import git_commit
 from common.limits import UserError
@@ -284,7 +284,7 @@ def main() -> None:
         if not arguments.runs:
             raise UserError("The name of a run or file is missing; see --help.")
         commandline.check_place("out", Path(arguments.out), folder=True)
-        datasets.check_folder(arguments.data_dir)
+        mnist.check_folder(arguments.data_dir)
         runs = read_all(list(arguments.runs))
         path = write(
             runs, Path(arguments.out), arguments.data_dir, arguments.parity, arguments.bench

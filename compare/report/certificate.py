@@ -146,7 +146,7 @@ def first_batch(runs: list[Record], data_dir: str) -> Fact:
     worst, checked, order = 0.0, 0, set()
     for settings, group in by_experiment(runs):
         order.add(
-            _hash([batches.order(settings.seed, 0, settings.train_images)])
+            _hash([batches.order(settings.seed, 0, settings.train_images, 0, 2**20)])
             + " / "
             + _hash([batches.noise(settings.seed, 0, settings.batch_size, settings.noise_size)])
         )

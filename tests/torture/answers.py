@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from common import datasets
+from common import mnist
 from compare.engines import ROOT
 from compare.pages.torture import Row, Say
 
@@ -73,7 +73,7 @@ def in_process(main: Callable[[], Any], argv: list[str], folder: Path) -> str | 
         contextlib.redirect_stdout(io.StringIO()) as out,
         contextlib.redirect_stderr(io.StringIO()) as err,
         mock.patch.object(sys, "argv", ["command", *argv]),
-        mock.patch.object(datasets, "_fetch", begin),
+        mock.patch.object(mnist, "_fetch", begin),
         mock.patch.object(subprocess, "Popen", begin),
     ):
         try:

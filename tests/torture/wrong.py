@@ -46,6 +46,7 @@ TEXTS: dict[str, list[str]] = {
     **dict.fromkeys(("seeds", "batch_sizes", "dataset_sizes"), NO_LIST),
     **dict.fromkeys(("parity", "bench"), NO_JSON),
     "data_dir": words(f"file file/below fifo loop/x {NAME}"),
+    "dataset": words(f"file file/below fifo dangling loop/x absent thesis {NAME} {'x/' * 2500}"),
     "runs_dir": NO_FOLDER_TO_BE,
     "resume": NO_RUN,
     "discriminator": words(f"absent.pth x.jpg empty {NAME}.pth"),
@@ -79,6 +80,8 @@ def values(arguments: type, out: str) -> Iterator[list[str]]:
         hint, flag = hints[field.name], limits.flag(field.name)
         if field.name in ("run", "runs", "source", "target") or list(hints) == ["data_dir"]:
             continue  # without a flag: see COMBINATIONS
+        if field.name in getattr(arguments, "NO_FLAGS", ()):
+            continue
         if hint is bool:
             yield from ([f"{flag}={word}"] for word in ("yes", "1", "", "no", "é"))
         else:
@@ -100,6 +103,9 @@ RESUMED = (
 COMBINATIONS = {
     "train": """--precision float64 --device mps | --batch-size 200 --train-images 100
         | --batch-size 60000 --train-images 59999 | --steps 0 --epochs 5 | --steps 5 --epochs 0
+        | --dataset cifar10 --architecture mnist28 | --width 8 | --recipe paper | --channels 3
+        | --image-size 64 | --architecture dcgan --image-size 28 | --architecture dcgan
+        --recipe published | --dataset svhn --train-images 73258 | --dataset thesis --out thesis/x
         | --out thesis | --out thesis --overwrite | --out file --overwrite | --out run
         | --out data --data-dir data | --out data --data-dir data/below | --out . --data-dir data
         | --out run --overwrite --data-dir run/data | --out data --data-dir link-to-data
