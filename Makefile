@@ -7,6 +7,7 @@ SEEDS ?= 5
 ENGINES ?=
 STEPS ?=
 RECIPE ?= published
+ARCHITECTURE ?= mnist28
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
@@ -84,8 +85,8 @@ compare: setup ## train, score and show engines side by side: STEPS=200 ENGINES=
 	@$(RUN) compare.sidebyside --seeds $(SEEDS) $(if $(ENGINES),--engines $(ENGINES)) $(if $(STEPS),--steps $(STEPS)) \
 		--recipe $(RECIPE) $(ARGS)
 
-parity: setup ## the long parity ladder over every pair of backends: table, plot, JSON
-	@$(RUN) compare.parity $(ARGS)
+parity: setup ## the long parity ladder over every pair of backends: table, plot, JSON (ARCHITECTURE=dcgan)
+	@$(RUN) compare.parity --architecture $(ARCHITECTURE) $(ARGS)
 
 quality: setup ## train what is missing, score it, write the bands: SEEDS=5 ENGINES=pytorch,keras RECIPE=published
 	@$(RUN) compare.bands --seeds $(SEEDS) $(if $(ENGINES),--engines $(ENGINES)) --recipe $(RECIPE) $(ARGS)

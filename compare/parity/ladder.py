@@ -30,15 +30,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
-from common import checkpoint, commandline, config, limits
+from common import architecture, batches, checkpoint, commandline, config, datasets, limits
 from common.checkpoint import Arrays
 from common.config import Config, UserError
-from common.datasets import ensure_mnist
 from common.environment import git_commit, processor
 from compare import engines
 from compare.engines import Engine
@@ -55,11 +54,11 @@ from compare.parity.rungs import (
 from compare.worker import Worker
 
 T = TypeVar("T")
-Recipe = Literal["published", "tuned"]
 
-# By its own rates, and with beta1 = 0, recipe tuned is so chaotic that a difference of 1e-15 is
-# 1e-5 after 20 steps, in one engine as between two.
-LEARNING_RATES = {"published": 3e-4, "tuned": 1e-4}
+# By its own rates, and with beta1 = 0, recipe tuned of mnist28 is so chaotic that a difference of
+# 1e-15 is 1e-5 after 20 steps, in one engine as between two.
+LEARNING_RATES = {"mnist28 tuned": 1e-4}
+PICTURES = 256  # drawn for dcgan, unless --dataset names some
 
 
 @dataclass(frozen=True)
@@ -89,9 +88,22 @@ class ParityArguments:
     seed: int = 0
     """Seed of the experiment."""
 
-    recipe: Recipe = "published"
-    """The training recipe. Of tuned, with R1, averaged weights and a learning rate that falls over
-    the second half, the run ends with the longest rung, so that the ladder meets all of it."""
+    architecture: config.Architecture = "mnist28"
+    """The two networks."""
+
+    recipe: config.RecipeName | None = None
+    """The training recipe; the published one unless told. Of tuned, with R1, averaged weights and a
+    learning rate that falls over the second half, the run ends with the longest rung, so that the
+    ladder meets all of it."""
+
+    dataset: str | None = None
+    """What to train on: mnist, or for dcgan colour pictures that are drawn for it, unless told."""
+
+    image_size: int = 64
+    """Side of dcgan's images in pixels: 32, 64 or 128."""
+
+    width: int = 16
+    """Filters of dcgan's layers next to the image. Wider networks test nothing else."""
 
     data_dir: str = "data"
     """Folder of the data set."""
@@ -100,18 +112,35 @@ class ParityArguments:
     """Folder for parity.json, parity.md and divergence.png."""
 
 
-def ladder_settings(recipe: Recipe, steps: int, seed: int, batch_size: int, data: str) -> Config:
-    """What the engines train in float64: a run that ends with the window that has its last step."""
-    return Config(
-        recipe=recipe,
+def ladder_settings(steps: int, **given: Any) -> Config:
+    """What the engines train in float64: a run that ends with the window that has its last step.
+
+    given: of a Config's fields those that are not its defaults.
+    """
+    chosen = Config(**given)
+    return dataclasses.replace(
+        chosen,
         steps=-(-steps // ANCHOR_STEPS) * ANCHOR_STEPS,
-        learning_rate=LEARNING_RATES[recipe],
-        seed=seed,
-        batch_size=batch_size,
+        learning_rate=LEARNING_RATES.get(
+            f"{chosen.architecture} {chosen.recipe}", chosen.learning_rate
+        ),
         precision="float64",
         device="cpu",
-        data_dir=data,
     )
+
+
+def draw_pictures(folder: Path, size: int) -> None:
+    """PICTURES files of size x size pixels in colour: a disc on a ground that shades off."""
+    from PIL import Image
+
+    folder.mkdir()
+    down, right = np.mgrid[:size, :size] / size
+    for i in range(PICTURES):
+        drawn = (batches.uniform(0, batches.SHOWN, i, 9) + 1) / 2  # in [0, 1)
+        ground = drawn[:3] * right[..., None] + drawn[3:6] * (1 - down[..., None])
+        disc = (down - drawn[6]) ** 2 + (right - drawn[7]) ** 2 < 0.1 * drawn[8]
+        picture = np.where(disc[..., None], 1 - drawn[3:6], ground / 2)
+        Image.fromarray((picture * 255).astype(np.uint8)).save(folder / f"{i:03d}.png")
 
 
 # ------------------------------------------------------------------ rungs 0 to 4
@@ -224,22 +253,21 @@ def main() -> None:
         chosen = engines.choose(arguments.engines)
         if len(chosen) < 2:
             raise UserError("--engines needs two names at least, to compare them.")
-        longest = max(arguments.steps, arguments.free_steps, 2 * arguments.relay_steps)
-        settings = ladder_settings(
-            arguments.recipe, longest, arguments.seed, arguments.batch_size, arguments.data_dir
-        )
-        config.check(settings)
         commandline.check_place("out", Path(arguments.out), folder=True)
-        ensure_mnist(settings.data_dir, wanted=())  # once, not in five processes
-        began = time.monotonic()
-        free, findings, nudged = _climb(chosen, settings, arguments)
+        with tempfile.TemporaryDirectory() as name:
+            settings = _settings(arguments, Path(name))
+            began = time.monotonic()
+            free, findings, nudged = _climb(chosen, settings, arguments)
         out, text = Path(arguments.out), table(findings)
         record = {
             "processor": processor(),
             "commit": git_commit(),
             "command": ["python", "-m", "compare.parity", *sys.argv[1:]],
             "engines": [engine.name for engine in chosen],
+            "architecture": settings.architecture,
             "recipe": settings.recipe,
+            "images": architecture.of(settings).image_shape,
+            "width": settings.width,
             "seconds": round(time.monotonic() - began),
             "findings": [dataclasses.asdict(f) | {"holds": f.holds} for f in findings],
             "free": curves(free, nudged),
@@ -252,6 +280,33 @@ def main() -> None:
     if not all(f.holds for f in findings):
         print("error: a bound does not hold.", file=sys.stderr)
         raise SystemExit(1)
+
+
+def _settings(arguments: ParityArguments, folder: Path) -> Config:
+    """What the command line asks to train, with its data at hand. UserError if it cannot be."""
+    shape: dict[str, Any] = {}
+    if arguments.architecture == "dcgan":
+        shape = {"image_size": arguments.image_size, "width": arguments.width}
+    dataset = arguments.dataset or ("mnist" if not shape else str(folder / "pictures"))
+    longest = max(arguments.steps, arguments.free_steps, 2 * arguments.relay_steps)
+    settings = ladder_settings(
+        longest,
+        architecture=arguments.architecture,
+        recipe=arguments.recipe,
+        dataset=dataset,
+        seed=arguments.seed,
+        batch_size=arguments.batch_size,
+        data_dir=arguments.data_dir,
+        **shape,
+    )
+    config.check(settings)
+    if arguments.dataset is None and shape:
+        draw_pictures(folder / "pictures", arguments.image_size)
+        settings = dataclasses.replace(settings, data_dir=str(folder))
+    settings = datasets.counted(settings)
+    config.check(settings)
+    datasets.load(settings)  # fetched and decoded once, not in five processes
+    return settings
 
 
 def _climb(

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from common import architecture
+from common import architecture, datasets
 from common.checkpoint import Arrays
-from common.config import Config, UserError
+from common.config import Config, RecipeName, UserError
 from compare import engines
 from compare.parity import figures, rungs
 from compare.parity import ladder as parity
@@ -47,8 +47,8 @@ def pairs(count: int) -> int:
     return count * (count - 1) // 2
 
 
-def settings(data_dir: str, precision: str, recipe: parity.Recipe = "published") -> Config:
-    chosen = parity.ladder_settings(recipe, STEPS, seed=0, batch_size=16, data=data_dir)
+def settings(data_dir: str, precision: str, recipe: RecipeName = "published") -> Config:
+    chosen = parity.ladder_settings(STEPS, recipe=recipe, batch_size=16, data_dir=data_dir)
     return dataclasses.replace(chosen, precision=precision)  # type: ignore[arg-type]
 
 
@@ -148,6 +148,44 @@ def test_recipe_tuned_climbs_the_same_ladder(
     name = "average/generator/dense1/kernel"
     for arrays in free.values():
         assert rungs.difference(arrays[f"first/{name}"], arrays[f"initial/{name}"]) > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("names", "free", "steps", "relay"),
+    [
+        (engines.DEFAULT, 20, 20, 4),
+        pytest.param(engines.ALL, rungs.FREE_STEPS, STEPS, 10, marks=pytest.mark.slow),
+    ],
+)
+def test_the_papers_networks_climb_the_same_ladder(
+    names: str, free: int, steps: int, relay: int, tmp_path: Path
+) -> None:
+    """Batch norm in D, its three moves an iteration in rung 3, colour, a folder of pictures."""
+    some = engines.choose(names)
+    count = pairs(len(some))
+    parity.draw_pictures(tmp_path / "pictures", 32)
+    chosen = parity.ladder_settings(
+        STEPS,
+        dataset=str(tmp_path / "pictures"),
+        image_size=32,
+        width=8,
+        batch_size=16,
+        data_dir=str(tmp_path),
+    )
+    chosen = datasets.counted(chosen, lambda line: None)
+    assert (chosen.architecture, chosen.recipe, chosen.channels) == ("dcgan", "paper", 3)
+    with parity.start(some, chosen) as workers:
+        found = parity.run_ladder(workers, free, tmp_path)
+        for arrays in found.values():
+            rungs.check_counts(arrays, chosen)
+        assert_all_hold(rungs.compare_ladders(found, chosen), 5 * count)
+        windows = parity.run_windows(workers, steps, tmp_path)
+        assert_all_hold(rungs.compare_windows(windows, chosen), count)
+        assert_all_hold(parity.run_relay(workers, chosen, relay, tmp_path), 2 * count)
+    float32 = dataclasses.replace(chosen, precision="float32")
+    with parity.start(some, float32) as workers:
+        findings = rungs.compare_ladders(parity.run_ladder(workers, 2, tmp_path), float32)
+    assert_all_hold(findings, 3 * count)
 
 
 def test_a_wrong_number_does_not_pass() -> None:
