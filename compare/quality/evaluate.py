@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import importlib.metadata
 import platform
 import shutil
 import sys
@@ -35,11 +34,22 @@ import tyro
 from numpy.typing import NDArray
 
 from common import checkpoint, commandline, limits
+from common.catalogue import CATALOGUE
 from common.checkpoint import write_json
+from common.config import SIDES, Config
 from common.limits import UserError
 from compare import engines, runs
 from compare.engines import ENGINES, Engine
-from compare.quality.scorer import COUNT, EXTRACTOR_SHA256, MEASURES, Scorer, is_complete
+from compare.quality.pictures import STACKED, PictureScorer, judge
+from compare.quality.scorer import (
+    COUNT,
+    EXTRACTOR_SHA256,
+    MEASURES,
+    Columns,
+    Kind,
+    Scorer,
+    is_complete,
+)
 
 FORMAT = 1
 FILE_NAME = "quality.json"
@@ -50,13 +60,18 @@ SAMPLE_SEED = 1  # of the noise behind what is scored
 class EvaluateArguments:
     """What to score."""
 
-    LIMITS: ClassVar[dict[str, limits.Limit]] = {"count": limits.whole_number(129, COUNT)}
+    LIMITS: ClassVar[dict[str, limits.Limit]] = {"count": limits.whole_number(129, STACKED)}
 
     runs: tyro.conf.Positional[tuple[str, ...]]
-    """Run directories, checkpoint files, or .npy files of uint8 images (N, 28, 28)."""
+    """Run directories, checkpoint files, or .npy files of uint8 images (N, H, W) or (N, H, W, C);
+    all of one data set."""
 
-    count: int = COUNT
-    """Samples of each; fewer give higher Fréchet distances. [129, 10000]"""
+    dataset: str = "mnist"
+    """What .npy files are compared with: the name of a data set, or the path of a folder."""
+
+    count: int | None = None
+    """Samples of each; fewer give higher distances. (default: 10,000 of digits, 25,600 of
+    stacked-mnist, else 8,192)"""
 
     seed: int = SAMPLE_SEED
     """Seed of the samples' noise. [0, 2**63)"""
@@ -77,26 +92,41 @@ class Subject:
 
     name: str
     file: Path  # checkpoint or .npy
+    config: Config  # what it was trained on, or of .npy what --dataset and the shape say
     facts: dict[str, Any] | None = None  # backend, recipe, seed, step, checkpoint; None for .npy
     engine: Engine | None = None  # who draws; None for .npy
     out: Path | None = None  # where the scores go
 
 
-def subject(name: str, engine: str) -> Subject:
-    """What a name on the command line means, or UserError."""
+def subject(name: str, engine: str, dataset: str = "mnist") -> Subject:
+    """What a name on the command line means, or UserError. dataset: of a .npy file."""
     path = Path(name)
     if path.suffix == ".npy" and checkpoint.exists(path):
-        return Subject(name, path)
+        return Subject(name, path, _config_of(path, dataset))
     file = checkpoint.find(path, " or .npy file")
     saved = checkpoint.load(file)
-    if saved.config.architecture != "mnist28":
-        raise UserError(
-            f"{name} has the architecture {saved.config.architecture}; the extractor knows the "
-            "28x28 digits of mnist28 only."
-        )
     in_run = (file.parent / "config.json").exists()
     out = file.parent / FILE_NAME if in_run else None
-    return Subject(name, file, _facts(file, saved), _engine(engine, saved.backend), out)
+    return Subject(
+        name, file, saved.config, _facts(file, saved), _engine(engine, saved.backend), out
+    )
+
+
+def _config_of(path: Path, dataset: str) -> Config:
+    """What draws images like those of a .npy file, if it is trained on a data set; or UserError."""
+    shape = _array(path).shape
+    side = shape[1] if len(shape) > 2 else 0
+    if dataset in CATALOGUE:
+        small = side == 28 == CATALOGUE[dataset].side
+        config = Config(dataset=dataset, architecture="mnist28" if small else "dcgan")
+    elif side == 28:
+        config = Config(dataset=dataset, architecture="mnist28")
+    else:
+        channels = 1 if len(shape) == 3 or shape[-1:] == (1,) else 3
+        image_size = side if side in SIDES else SIDES[0]
+        config = Config(dataset=dataset, image_size=image_size, channels=channels)
+    read_images(path, 0, Kind.of(config))
+    return config
 
 
 def _facts(file: Path, saved: checkpoint.Checkpoint) -> dict[str, Any]:
@@ -112,6 +142,16 @@ def _facts(file: Path, saved: checkpoint.Checkpoint) -> dict[str, Any]:
 
 def _sha256(file: Path) -> str:
     return hashlib.sha256(checkpoint.read_regular(file)).hexdigest()
+
+
+def check_kind(subject: Subject, kind: Kind) -> None:
+    """Raise UserError unless that is what its images are."""
+    found = Kind.of(subject.config)
+    if found != kind:
+        raise UserError(
+            f"{subject.name} has images of {found} and cannot be scored with those of {kind}; give "
+            "it to `python -m compare.evaluate` alone."
+        )
 
 
 @contextlib.contextmanager
@@ -139,20 +179,37 @@ def _engine(wanted: str, trained_by: str) -> Engine:
 
 
 def images_of(subject: Subject, count: int, seed: int) -> NDArray[np.uint8]:
-    """The images to score, (N, 28, 28) uint8: drawn by a process of the engine, or read."""
+    """The images to score, as read_images has them: drawn by a process of the engine, or read."""
+    kind = Kind.of(subject.config)
     if subject.engine is None:
-        return read_images(subject.file, count)
+        return read_images(subject.file, count, kind)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "samples.npy"
         module = f"{subject.engine.package}.sample"
         arguments = ("--count", count, "--seed", seed, "--out", out)
         process = engines.start(subject.engine, module, subject.file.resolve(), *arguments)
         engines.finish(subject.engine, process)
-        return read_images(out, count)
+        return read_images(out, count, kind)
 
 
-def read_images(path: Path, count: int) -> NDArray[np.uint8]:
-    """The first `count` images of a .npy file, (N, 28, 28) uint8, or UserError."""
+def read_images(path: Path, count: int, kind: Kind = Scorer.kind) -> NDArray[np.uint8]:
+    """The first `count` images of a .npy file as `sample` writes them, (N, H, W) uint8, or
+    (N, H, W, C) with C > 1; or UserError."""
+    array = _array(path)
+    wanted = kind.shape[:2] if kind.shape[2] == 1 else kind.shape
+    if array.ndim == 4 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.dtype != np.uint8 or array.shape[1:] != wanted:
+        raise UserError(
+            f"{path} holds {array.dtype} of shape {array.shape}; images of {kind.dataset} are "
+            f"uint8 of shape (N, {', '.join(map(str, wanted))}), as `sample --out x.npy` writes "
+            "them."
+        )
+    return np.ascontiguousarray(array[:count])
+
+
+def _array(path: Path) -> NDArray[Any]:
+    """A .npy file's array, or UserError."""
     try:
         if not path.is_file():
             raise ValueError("it is no file")
@@ -163,27 +220,23 @@ def read_images(path: Path, count: int) -> NDArray[np.uint8]:
     except Exception as error:  # of a broken header numpy raises whatever its parsers do
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"{path} cannot be read as an array of images ({reason}).") from None
-    if array.ndim == 4 and array.shape[-1] == 1:
-        array = array[..., 0]
-    if array.dtype != np.uint8 or array.shape[1:] != (28, 28):
-        raise UserError(
-            f"{path} holds {array.dtype} of shape {array.shape}; images are uint8 of shape "
-            "(N, 28, 28), as `sample --out x.npy` writes them."
-        )
-    return np.ascontiguousarray(array[:count])
+    return array
 
 
 # ------------------------------------------------------------------ scores
 
 
-def evaluate(subject: Subject, scorer: Scorer, count: int, seed: int) -> dict[str, Any]:
+def evaluate(
+    subject: Subject, scorer: Scorer | PictureScorer, count: int, seed: int
+) -> dict[str, Any]:
     """Score one thing; its record, also written to the run's quality.json."""
+    check_kind(subject, scorer.kind)
     with snapshot(subject) as scored:
         images = images_of(scored, count, seed)
-    if len(images) <= scorer.extractor.dimension:
+    if len(images) < scorer.least:
         raise UserError(
-            f"{subject.name} holds {len(images)} images; a covariance of "
-            f"{scorer.extractor.dimension} features needs more than that many, and 10000 are usual."
+            f"{subject.name} holds {len(images)} images; at least {scorer.least} are needed, "
+            f"and {scorer.count} are usual."
         )
     samples: dict[str, Any] = {"count": len(images)}
     if subject.engine is not None:
@@ -192,13 +245,13 @@ def evaluate(subject: Subject, scorer: Scorer, count: int, seed: int) -> dict[st
         "format": FORMAT,
         **(scored.facts or {}),
         "samples": samples,
-        "reference": {"name": "MNIST test digits", "count": COUNT},
-        "extractor": {"sha256": EXTRACTOR_SHA256, "test_accuracy": scorer.extractor.test_accuracy},
+        "reference": scorer.reference,
+        "extractor": scorer.extractor and scorer.extractor.facts,
         "measures": scorer.measures(images),
         "floor": scorer.floor(len(images)),
         "versions": {
             "numpy": np.__version__,
-            "onnxruntime": importlib.metadata.version("onnxruntime"),
+            **(scorer.extractor.versions if scorer.extractor else {}),
             "python": platform.python_version(),
         },
     }
@@ -268,12 +321,16 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|---" * len(heads) + "|", *lines[1:]])
 
 
-def cells(values: dict[str, float], spreads: dict[str, float] | None) -> list[str]:
+def cells(
+    values: dict[str, float], spreads: dict[str, float] | None, columns: Columns = MEASURES
+) -> list[str]:
     """Each measure as text. A single run has one spread of its own, of the kernel distance."""
-    spreads = spreads or {"kernel_distance": values["kernel_distance_spread"]}
+    if spreads is None and "kernel_distance" in columns:
+        spreads = {"kernel_distance": values["kernel_distance_spread"]}
+    spreads = spreads or {}
     return [
         f"{values[key]:.{digits}f}" + (f" ± {spreads[key]:.{digits}f}" if key in spreads else "")
-        for key, (_, digits) in MEASURES.items()
+        for key, (_, digits) in columns.items()
     ]
 
 
@@ -284,27 +341,37 @@ def main() -> None:
             EvaluateArguments,
             sys.argv[1:],
             prog="python -m compare.evaluate",
-            description="Score runs, or images in a file, against the MNIST test digits.",
+            description="Score runs, or images in a file, against real images.",
         )
         if not arguments.runs:
             raise UserError("The name of a run or file is missing; see --help.")
-        subjects = [subject(name, arguments.engine) for name in arguments.runs]
-        scorer = Scorer(arguments.data_dir)
-        records = [evaluate(s, scorer, arguments.count, arguments.seed) for s in subjects]
-    rows = [["real digits, held out", *cells(records[0]["floor"], None)]]
+        subjects = [subject(n, arguments.engine, arguments.dataset) for n in arguments.runs]
+        for each in subjects:
+            check_kind(each, Kind.of(subjects[0].config))
+        scorer = judge(subjects[0].config, arguments.data_dir)
+        count = arguments.count or scorer.count
+        if count > scorer.count:
+            raise UserError(
+                f"--count takes a whole number from 129 to {scorer.count} for {scorer.kind}, "
+                f"not {count}."
+            )
+        records = [evaluate(s, scorer, count, arguments.seed) for s in subjects]
+    columns = scorer.columns
+    rows = [[scorer.floor_name, *cells(records[0]["floor"], None, columns)]]
     scored = []
     for each, record in zip(subjects, records, strict=True):
-        rows.append([each.name, *cells(record["measures"], None)])
+        rows.append([each.name, *cells(record["measures"], None, columns)])
         if each.facts is not None:
             scored.append(((record["backend"], record["recipe"]), record["measures"]))
-    for (backend, recipe), count, mean, spread in bands(scored):
-        rows.append([f"{backend}, {recipe}: mean of {count}", *cells(mean, spread)])
-    print(table(["", *(title for title, _ in MEASURES.values())], rows))
+    for (backend, recipe), number, mean, spread in bands(scored):
+        rows.append([f"{backend}, {recipe}: mean of {number}", *cells(mean, spread, columns)])
+    print(table(["", *(title for title, _ in columns.values())], rows))
     for each in subjects:
         if each.out is not None:
             print(f"{each.name} -> {each.out}")
-    accuracy = 100 * scorer.extractor.test_accuracy
+    against = f"{scorer.reference['count']} {scorer.reference['name']}"
+    by = f", {scorer.extractor}" if scorer.extractor else ""
     print(
-        f"{records[0]['samples']['count']} images against {COUNT} test digits, extractor "
-        f"{EXTRACTOR_SHA256[:12]} ({accuracy:.2f}% accurate), {time.perf_counter() - began:.0f} s"
+        f"{records[0]['samples']['count']} images against {against}{by}, "
+        f"{time.perf_counter() - began:.0f} s"
     )

@@ -163,3 +163,13 @@ def class_divergence(counts: NDArray[np.int64], wanted: NDArray[np.int64]) -> fl
     p, q = counts / counts.sum(), wanted / wanted.sum()
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(np.where(p > 0, p * np.log(p / q), 0.0).sum())
+
+
+def modes(digits: NDArray[np.int64]) -> tuple[int, float]:
+    """How many of the 1,000 numbers occur among (N, 3) digits, and KL(theirs || uniform) in nats.
+
+    Each of three channels shows a digit, so a picture is one of 1,000: Metz et al. 2017, section
+    3.3.1. All alike: 0; a single one: log 1000.
+    """
+    counts = np.bincount(digits @ np.array([100, 10, 1]), minlength=1000)
+    return int((counts > 0).sum()), class_divergence(counts, np.ones(1000, np.int64))

@@ -91,7 +91,8 @@ def main() -> None:
         command, threads = environment.get("command"), environment.get("threads")
         if not isinstance(threads, int) or not isinstance(command, list):
             raise UserError(f"{record} is not what training writes; train the run again.")
-        evaluate.subject(str(source), "auto")  # what cannot be scored is not written either
+        # What cannot be scored is not written either.
+        evaluate.check_kind(evaluate.subject(str(source), "auto"), Scorer.kind)
         scorer = Scorer(arguments.data_dir)
         checkpoint.save_weights(out, saved)
         score = evaluate.evaluate(evaluate.subject(str(out), "auto"), scorer, COUNT, SAMPLE_SEED)

@@ -98,6 +98,7 @@ def score(run: Path, engine: Engine, scorer: Scorer) -> None:
             continue
         print(f"scoring {run} at step {step} ...", flush=True)
         subject = evaluate.subject(str(file), engine.name)
+        evaluate.check_kind(subject, scorer.kind)
         images = evaluate.images_of(subject, COUNT, SAMPLE_SEED)
         rows[step] = {
             "step": step,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common import datasets, limits
+from common.config import Config
 from common.limits import UserError
 from compare.quality import measures as quality
 
@@ -18,10 +19,13 @@ EXTRACTOR = Path(__file__).with_name("extractor.onnx")
 EXTRACTOR_SHA256 = "0635b1199908ce9d6b3c262e4e3db22107d9272c705924d271d2011e8c815573"
 COUNT = 10_000  # test digits, held-out digits, and the most samples that are used
 TRAIN_IMAGES = 50_000  # the training digits after them are the floor's
+FEATURES = 128  # of the extractor
 BATCH = 500  # images per call of the extractor
 
-# Measure -> (heading, digits shown); to_...: pixel distances, see compare/quality/measures.py.
-MEASURES = {
+Columns = dict[str, tuple[str, int]]  # measure -> (heading, digits shown)
+
+# to_...: pixel distances, see compare/quality/measures.py.
+MEASURES: Columns = {
     "frechet_distance": ("Fréchet distance", 3),
     "kernel_distance": ("kernel distance", 4),
     "precision": ("precision (3-NN)", 3),
@@ -32,6 +36,22 @@ MEASURES = {
     "to_training_median": ("distance to training images", 2),
     "to_samples_median": ("distance to other samples", 2),
 }
+
+
+class Kind(NamedTuple):
+    """What can be scored together: images of one data set and one shape."""
+
+    dataset: str
+    shape: tuple[int, int, int]  # (H, W, C)
+
+    @staticmethod
+    def of(config: Config) -> Kind:
+        """The images that a Config trains on."""
+        side = config.image_size
+        return Kind(config.dataset, (side, side, config.channels))
+
+    def __str__(self) -> str:
+        return f"{self.dataset} at {' x '.join(map(str, self.shape))}"
 
 
 class Extractor:
@@ -57,6 +77,16 @@ class Extractor:
             self._session.get_modelmeta().custom_metadata_map["test_accuracy"]
         )
         self.dimension = int(self._session.get_outputs()[0].shape[1])
+        self.versions = {"onnxruntime": onnxruntime.__version__}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a record tells of it."""
+        return {"sha256": EXTRACTOR_SHA256, "test_accuracy": self.test_accuracy}
+
+    def __str__(self) -> str:
+        accuracy = 100 * self.test_accuracy
+        return f"extractor {EXTRACTOR_SHA256[:12]} ({accuracy:.2f}% accurate)"
 
     def __call__(self, images: NDArray[np.uint8]) -> quality.Features:
         """(N, 28, 28) uint8 -> features (N, 128), class probabilities (N, 10), pixels (N, 784)."""
@@ -75,6 +105,13 @@ def pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 class Scorer:
     """The extractor, the real digits, and what is measured with them."""
+
+    kind = Kind("mnist", (28, 28, 1))
+    columns = MEASURES
+    count = COUNT  # samples that are usual, and the most that are used
+    least = FEATURES + 1  # of a covariance
+    reference: ClassVar[dict[str, Any]] = {"name": "MNIST test digits", "count": COUNT}
+    floor_name = "real digits, held out"
 
     def __init__(self, data_dir: str) -> None:
         self.extractor = Extractor()

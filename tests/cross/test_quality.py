@@ -17,10 +17,10 @@ import scipy.linalg
 import scipy.spatial
 import scipy.stats
 
-from common import checkpoint, datasets
+from common import checkpoint, config, datasets
 from common.config import UserError
 from compare import runs
-from compare.quality import bands, evaluate, scorer
+from compare.quality import bands, evaluate, pictures, scorer
 from compare.quality import measures as quality
 
 COUNT = 1000
@@ -260,6 +260,97 @@ def test_copies_and_collapse_are_noticed(
     assert all(math.isfinite(value) for value in one.values())
 
 
+# ------------------------------------------------------------------ other data sets
+
+
+def test_modes_of_numbers() -> None:
+    every = np.array(list(np.ndindex(10, 10, 10)))
+    assert quality.modes(every) == (1000, 0)
+    assert quality.modes(every[[123] * 5]) == (1, pytest.approx(math.log(1000)))
+    found, divergence = quality.modes(every[:250].repeat(2, axis=0))
+    assert (found, divergence) == (250, pytest.approx(math.log(4)))
+    some = every[np.arange(3000) ** 2 % 1000]
+    shares = np.bincount(some @ [100, 10, 1], minlength=1000)
+    assert quality.modes(some)[1] == pytest.approx(scipy.stats.entropy(shares, np.ones(1000)))
+
+
+def stacked(digits: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """(N, 28, 28) digits and (M, 3) of them -> (M, 32, 32, 3)."""
+    return np.pad(np.moveaxis(digits[which], 1, 3), ((0, 0), (2, 2), (2, 2), (0, 0)))
+
+
+def test_modes_of_stacked_digits(
+    extractor: scorer.Extractor, digits: np.ndarray, data_dir: str
+) -> None:
+    labels = datasets.mnist_labels(data_dir, "t10k").astype(np.int64)
+    which = np.arange(3 * 1200).reshape(-1, 3) ** 2 % len(digits)  # more than one block
+    images = stacked(digits, which)
+    modes = pictures.Modes(extractor, datasets.ArrayDataset(images))
+    read = np.concatenate([modes.digits(images[:700]), modes.digits(images[700:])])
+    assert (read == labels[which]).mean() > 0.98
+    found = modes.measures(images)
+    assert (found["modes"], found["mode_kl"]) == quality.modes(read)
+    assert modes.floor(1200) == found
+    assert set(found) == set(modes.columns)
+
+
+def test_digits_within_32_pixels_are_scored_without_their_margin(digits: np.ndarray) -> None:
+    class Inner:
+        extractor = floor = None
+
+        def measures(self, images: np.ndarray) -> np.ndarray:
+            return images
+
+    margin = ((0, 0), (2, 2), (2, 2), (0, 0))
+    wide = np.pad(digits[:9, ..., None], margin, constant_values=9)
+    assert (pictures.Digits(Inner()).measures(wide) == digits[:9]).all()  # type: ignore[arg-type]
+
+
+class Numbered:
+    """A data set whose every picture says its number."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, count: int, side: int = 16) -> None:
+        self.shape = (count, side, side, 1)
+
+    def gather(self, indices: np.ndarray) -> np.ndarray:
+        found = np.zeros((len(indices), *self.shape[1:]), np.uint8)
+        found[:, 0, :2, 0] = np.stack([indices // 256, indices % 256], axis=1)
+        return found
+
+
+@pytest.mark.parametrize("held_out", [None, 300])
+def test_which_real_pictures_are_compared(
+    held_out: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def distances(a: np.ndarray, b: np.ndarray) -> dict[int, float]:
+        corners = (x[:, 0, :2, 0].astype(int) @ [256, 1] for x in (a, b))
+        seen.append([set(numbers.tolist()) for numbers in corners])
+        return {32: 1.0, 16: 3.0}
+
+    monkeypatch.setattr(pictures.pyramids, "distances", distances)
+    other = None if held_out is None else Numbered(held_out)
+    part = pictures.Pyramids(32, Numbered(501), other)
+    assert part.count == (held_out or 250)
+    assert part.floor(10_000) == {"swd": 2.0, "swd_32": 1.0, "swd_16": 3.0}
+    assert set(part.columns) == set(part.floor(100))
+    (whole, of_whole), (few, of_few) = seen
+    assert [len(s) for s in (whole, of_whole, few, of_few)] == [part.count] * 2 + [100] * 2
+    assert few < whole
+    assert of_few < of_whole
+    if held_out is None:
+        assert not whole & of_whole
+    else:
+        assert of_whole == set(range(held_out))
+        assert max(whole) > held_out
+    seen.clear()
+    part.measures(Numbered(90).gather(np.arange(90)))
+    assert seen[0][1] < of_few
+
+
 # ------------------------------------------------------------------ bands
 
 
@@ -425,6 +516,55 @@ def test_what_is_no_array_of_images(array, said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         evaluate.read_images(path, 1000)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "shape", "kind"),
+    [
+        ("mnist", (28, 28), (28, 28, 1)),
+        ("mnist", (32, 32, 1), (32, 32, 1)),
+        ("kmnist", (28, 28), (28, 28, 1)),
+        ("cifar10", (32, 32, 3), (32, 32, 3)),
+        ("stacked-mnist", (32, 32, 3), (32, 32, 3)),
+        ("a/folder", (128, 128), (128, 128, 1)),
+        ("a/folder", (64, 64, 3), (64, 64, 3)),
+        ("a/folder", (28, 28), (28, 28, 1)),
+        ("cifar10", (28, 28), None),
+        ("cifar10", (32, 32), None),
+        ("mnist", (64, 64), None),
+        ("mnist", (32, 32, 3), None),
+        ("a/folder", (30, 30, 3), None),
+        ("a/folder", (64, 32, 3), None),
+        ("a/folder", (64, 64, 4), None),
+        ("a/folder", (), None),
+    ],
+)
+def test_what_an_array_is_compared_with(
+    dataset: str, shape: tuple[int, ...], kind: tuple[int, int, int] | None, tmp_path: Path
+) -> None:
+    np.save(path := tmp_path / "x.npy", np.zeros((3, *shape), np.uint8))
+    if kind is None:
+        with pytest.raises(UserError, match=f"x.npy holds uint8 .* images of {dataset} are uint8"):
+            evaluate.subject(str(path), "auto", dataset)
+        return
+    subject = evaluate.subject(str(path), "auto", dataset)
+    config.check(subject.config)
+    assert scorer.Kind.of(subject.config) == (dataset, kind)
+    assert evaluate.images_of(subject, 2, 0).shape == (
+        2,
+        *shape[:2],
+        *(n for n in shape[2:] if n > 1),
+    )
+
+
+def test_images_of_two_kinds_are_not_in_one_table(command, tmp_path: Path) -> None:
+    for side in (28, 32):
+        np.save(tmp_path / f"{side}.npy", np.zeros((200, side, side), np.uint8))
+    said = refused(command, tmp_path / "28.npy", tmp_path / "32.npy")
+    assert "32.npy has images of mnist at 32 x 32 x 1" in said
+    assert "--count takes a whole number from 129 to 10000 for mnist" in refused(
+        command, tmp_path / "28.npy", "--count", 20_000
+    )
 
 
 def test_another_extractor_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

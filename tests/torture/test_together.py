@@ -92,8 +92,7 @@ def test_a_score_belongs_to_the_checkpoint_that_it_names(
         return np.zeros((count, 28, 28), np.uint8)
 
     class Scorer:
-        class extractor:
-            dimension, test_accuracy = 2, 0.99
+        kind, least, reference, extractor = evaluate.Scorer.kind, 3, {}, None
 
         def measures(self, images: np.ndarray) -> dict[str, float]:
             return {}
