@@ -1,17 +1,19 @@
-"""Score runs against real digits: `python -m compare.evaluate RUN_OR_CHECKPOINT_OR_NPY...`.
+"""Score runs against real images: `python -m compare.evaluate RUN_OR_CHECKPOINT_OR_NPY...`.
 
-10,000 samples of each against the 10,000 test digits, beside the floor: as many training digits
-that no run and no extractor has seen. A run's scores go to its `quality.json`:
+Samples of each against real images that no run trains on, beside the floor: what as many other real
+images score. Of mnist28's digits 10,000 samples against the 10,000 test digits, and as many
+training digits that no run and no extractor has seen (scorer.py); for any other data set
+see pictures.py. A run's scores go to its `quality.json`:
 
     format       1
     backend, recipe, seed, step    of the training
     checkpoint   sha256 of the checkpoint file
     samples      count, seed of the noise, engine that drew them
-    reference    "MNIST test digits" and their count
-    extractor    sha256 and test accuracy
-    measures     name -> number, see MEASURES
-    floor        the same of the held-out digits
-    versions     of numpy, onnxruntime and Python
+    reference    the real images' name and count
+    extractor    sha256 and test accuracy; null where no digit is read
+    measures     name -> number, see the scorer's columns
+    floor        the same of real images
+    versions     of numpy, Python, and onnxruntime where a digit is read
 """
 
 from __future__ import annotations
@@ -245,7 +247,7 @@ def evaluate(
         "format": FORMAT,
         **(scored.facts or {}),
         "samples": samples,
-        "reference": scorer.reference,
+        "reference": scorer.reference(len(images)),
         "extractor": scorer.extractor and scorer.extractor.facts,
         "measures": scorer.measures(images),
         "floor": scorer.floor(len(images)),
@@ -369,9 +371,10 @@ def main() -> None:
     for each in subjects:
         if each.out is not None:
             print(f"{each.name} -> {each.out}")
-    against = f"{scorer.reference['count']} {scorer.reference['name']}"
+    reference = records[0]["reference"]
     by = f", {scorer.extractor}" if scorer.extractor else ""
     print(
-        f"{records[0]['samples']['count']} images against {against}{by}, "
+        f"{records[0]['samples']['count']} images against {reference['count']} "
+        f"{reference['name']}{by}, "
         f"{time.perf_counter() - began:.0f} s"
     )

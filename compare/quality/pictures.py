@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from common import datasets
 from common.batches import Dataset, words
 from common.config import Config
+from common.stacked import HELD_OUT, StackedDigits, pad
 from compare.quality import measures as quality
 from compare.quality import pyramids
 from compare.quality.scorer import COUNT, MEASURES, Columns, Extractor, Kind, Scorer
@@ -53,17 +54,17 @@ def judge(config: Config, data_dir: str) -> Scorer | PictureScorer:
     if whole.dataset == "stacked-mnist":
         assert held_out is not None
         parts.insert(0, Modes(Extractor(), held_out))
-    return PictureScorer(whole, parts)
+    return PictureScorer(Kind.of(whole), parts)
 
 
 def held_out_of(config: Config) -> Dataset | None:
     """Real images that no run trains on, of a Config's shape; None if the data set has none."""
-    if config.dataset != "mnist":
+    if config.dataset not in ("mnist", "stacked-mnist"):
         return None
     images = datasets.mnist_images(config.data_dir, "t10k")
-    margin = (config.image_size - images.shape[1]) // 2
-    widths = ((0, 0), (margin, margin), (margin, margin), (0, 0))
-    return datasets.ArrayDataset(np.pad(images, widths))
+    if config.dataset == "stacked-mnist":
+        return StackedDigits(images, STACKED, HELD_OUT)
+    return datasets.ArrayDataset(images if config.image_size == 28 else pad(images))
 
 
 class PictureScorer:
@@ -71,14 +72,21 @@ class PictureScorer:
 
     floor_name = "real images, held out"
 
-    def __init__(self, config: Config, parts: Sequence[Pyramids | Digits | Modes]) -> None:
-        self.kind = Kind.of(config)
+    def __init__(self, kind: Kind, parts: Sequence[Pyramids | Digits | Modes]) -> None:
+        self.kind = kind
         self._parts = parts
         self.columns = {name: column for part in parts for name, column in part.columns.items()}
         self.count = max(part.count for part in parts)
         self.least = max(part.least for part in parts)
-        self.reference = {"name": f"images of {config.dataset}", "count": parts[-1].count}
         self.extractor = parts[0].extractor
+
+    def reference(self, count: int) -> dict[str, Any]:
+        """What so many images are compared with."""
+        pyramids_of = self._parts[-1]
+        return {
+            "name": f"real images of {self.kind.dataset}",
+            "count": min(count, pyramids_of.count),
+        }
 
     def measures(self, images: NDArray[np.uint8]) -> dict[str, float]:
         """(N, H, W) or (N, H, W, C) uint8 -> every measure; each takes the first ones it needs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +110,6 @@ class Scorer:
     columns = MEASURES
     count = COUNT  # samples that are usual, and the most that are used
     least = FEATURES + 1  # of a covariance
-    reference: ClassVar[dict[str, Any]] = {"name": "MNIST test digits", "count": COUNT}
     floor_name = "real digits, held out"
 
     def __init__(self, data_dir: str) -> None:
@@ -118,6 +117,10 @@ class Scorer:
         self._train = datasets.mnist_images(data_dir, "train")[..., 0]
         self._real = self.extractor(datasets.mnist_images(data_dir, "t10k")[..., 0])
         self._training = pixels(self._train[:TRAIN_IMAGES])
+
+    def reference(self, count: int) -> dict[str, Any]:
+        """What so many images are compared with."""
+        return {"name": "MNIST test digits", "count": COUNT}
 
     def measures(self, images: NDArray[np.uint8]) -> dict[str, float]:
         """(N, 28, 28) uint8 -> every measure against the test digits."""

@@ -92,12 +92,12 @@ def test_a_score_belongs_to_the_checkpoint_that_it_names(
         return np.zeros((count, 28, 28), np.uint8)
 
     class Scorer:
-        kind, least, reference, extractor = evaluate.Scorer.kind, 3, {}, None
+        kind, least, extractor = evaluate.Scorer.kind, 3, None
 
         def measures(self, images: np.ndarray) -> dict[str, float]:
             return {}
 
-        floor = measures
+        floor = reference = measures
 
     monkeypatch.setattr(evaluate, "images_of", images_of)
     record = evaluate.evaluate(subject, Scorer(), 3, 1)  # type: ignore[arg-type]
