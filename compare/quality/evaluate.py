@@ -354,8 +354,7 @@ def main() -> None:
         count = arguments.count or scorer.count
         if count > scorer.count:
             raise UserError(
-                f"--count takes a whole number from 129 to {scorer.count} for {scorer.kind}, "
-                f"not {count}."
+                f"--count takes a whole number up to {scorer.count} for {scorer.kind}, not {count}."
             )
         records = [evaluate(s, scorer, count, arguments.seed) for s in subjects]
     columns = scorer.columns
