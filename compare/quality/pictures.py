@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from common import datasets
 from common.batches import Dataset, words
 from common.config import Config
-from common.stacked import HELD_OUT, StackedDigits, pad
 from compare.quality import measures as quality
 from compare.quality import pyramids
 from compare.quality.scorer import COUNT, MEASURES, Columns, Extractor, Kind, Scorer
@@ -45,7 +44,7 @@ def judge(config: Config, data_dir: str) -> Scorer | PictureScorer:
         channels=config.channels,
     )
     whole = datasets.counted(whole)
-    held_out = held_out_of(whole)
+    held_out = datasets.held_out(whole, STACKED)
     parts: list[Pyramids | Digits | Modes] = [
         Pyramids(whole.image_size, datasets.load(whole), held_out)
     ]
@@ -55,16 +54,6 @@ def judge(config: Config, data_dir: str) -> Scorer | PictureScorer:
         assert held_out is not None
         parts.insert(0, Modes(Extractor(), held_out))
     return PictureScorer(Kind.of(whole), parts)
-
-
-def held_out_of(config: Config) -> Dataset | None:
-    """Real images that no run trains on, of a Config's shape; None if the data set has none."""
-    if config.dataset not in ("mnist", "stacked-mnist"):
-        return None
-    images = datasets.mnist_images(config.data_dir, "t10k")
-    if config.dataset == "stacked-mnist":
-        return StackedDigits(images, STACKED, HELD_OUT)
-    return datasets.ArrayDataset(images if config.image_size == 28 else pad(images))
 
 
 class PictureScorer:
