@@ -57,7 +57,8 @@ class Generator(nn.Module):
 class Adam:
     """Kingma & Ba 2015, algorithm 1, as the paper writes it."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, rate: float = 3e-4) -> None:
+        self.rate = rate
         self.parameters, self.t = list(network.parameters()), 0
         self.m = {p: torch.zeros_like(p) for p in self.parameters}
         self.v = {p: torch.zeros_like(p) for p in self.parameters}
@@ -69,7 +70,7 @@ class Adam:
             self.m[p] = 0.5 * self.m[p] + (1 - 0.5) * p.grad
             self.v[p] = 0.999 * self.v[p] + (1 - 0.999) * p.grad**2
             m, v = self.m[p] / (1 - 0.5**self.t), self.v[p] / (1 - 0.999**self.t)
-            p -= 3e-4 * m / (v.sqrt() + 1e-8)
+            p -= self.rate * m / (v.sqrt() + 1e-8)
 
 
 def train(start: Arrays, images: np.ndarray, noise: np.ndarray) -> Arrays:
