@@ -134,7 +134,9 @@ def test_other_precisions_train(backend: Any, lend: Callable, precision: str) ->
 
 
 @pytest.mark.slow
-def test_an_averaged_generator_is_averaged(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_averaged_generator_is_averaged(
+    backend: Any, make_state: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A recipe of the paper's networks may average; one step at rate 9/10 from equal weights."""
     averaging = recipes.Recipe(
         learning_rate=2e-4, beta1=0.5, beta2=0.999, batch_size=16, noise_size=100, average=0.999
