@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,10 +62,10 @@ class Store:
 def open_folder(folder: Path, data_dir: Path, size: int, channels: int, say: Say) -> Store:
     """The folder's pictures as (size, size, channels), decoded unless they have been before.
 
-    UserError if there are no pictures, if more cannot be read
-    than can, or if the data folder cannot be written.
+    UserError if there are no pictures, if more cannot be read than can, or if the data folder
+    cannot be written.
     """
-    files = list(_files(folder))
+    files = _files(folder)
     if not files:
         raise UserError(
             f"The folder {folder} has no pictures, also in folders within it: their names end in "
@@ -93,23 +93,39 @@ def open_folder(folder: Path, data_dir: Path, size: int, channels: int, say: Say
     return store
 
 
-def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """(path within the folder, status) of each picture, by name; nothing hidden."""
+def _files(folder: Path) -> list[tuple[str, os.stat_result]]:
+    """(path within the folder, status) of each picture, by name; nothing hidden.
+
+    Links are followed, each folder once, so that links that go round end. UserError if a folder
+    cannot be listed.
+    """
+    found, waiting = [], [""]
     seen = set()
-    found = []
-    for place, folders, names in os.walk(folder, followlinks=True):
-        status = os.stat(place)  # noqa: PTH116
-        if (status.st_dev, status.st_ino) in seen:  # links that go round
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            if name.lower().endswith(pictures.ENDINGS) and not name.startswith("."):
-                path = Path(place, name)
-                with contextlib.suppress(OSError):  # a link that leads nowhere
-                    found.append((path.relative_to(folder).as_posix(), path.stat()))
-    yield from sorted(found, key=lambda file: file[0])
+    while waiting:
+        within = waiting.pop()
+        place = os.path.join(folder, within)  # noqa: PTH118 (a Path for each takes seconds)
+        try:
+            status = os.stat(place)  # noqa: PTH116
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(place) as entries:
+                visible = [entry for entry in entries if not entry.name.startswith(".")]
+        except OSError as error:
+            raise UserError(
+                f"The folder {place} cannot be read ({error.strerror or error}); make it readable, "
+                "or move it out of the folder of pictures."
+            ) from None
+        below = []
+        for entry in visible:
+            with contextlib.suppress(OSError):  # a link that leads nowhere
+                if entry.is_dir():
+                    below.append(f"{within}{entry.name}/")
+                # Reading a pipe may never begin, whatever its name.
+                elif entry.name.lower().endswith(pictures.ENDINGS) and entry.is_file():
+                    found.append((within + entry.name, entry.stat()))
+        waiting += sorted(below, reverse=True)
+    return sorted(found, key=lambda file: file[0])
 
 
 def _fingerprint(files: list[tuple[str, os.stat_result]], size: int, channels: int) -> str:

@@ -47,11 +47,7 @@ def _eight_bits(image: Image) -> Image:
 
     if image.mode.startswith("I") or image.mode == "F":  # whole numbers of 16 or 32 bits, or floats
         values = np.nan_to_num(np.asarray(image, np.float64)).clip(0)
-        largest = values.max()
-        # Fractions, bytes, numbers of 16 bits, or larger ones: of none does the file say the white.
-        white = next((w for w in (1.0, 255.0, 65535.0) if largest <= w), largest)
-        if white == 1.0 and image.mode != "F":
-            white = 255.0
+        white = _white(image.mode, float(values.max()))
         image = images.fromarray((values * (255 / white)).round().astype(np.uint8))
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         if image.mode in ("La", "RGBa"):  # premultiplied
@@ -60,3 +56,15 @@ def _eight_bits(image: Image) -> Image:
         white_canvas = images.new("RGBA", image.size, "white")
         image = images.alpha_composite(white_canvas, image)
     return image
+
+
+def _white(mode: str, largest: float) -> float:
+    """The value that stands for white in a picture of more than 8 bits.
+
+    16 bits say it; of 32 bits, whole numbers or floats, no file does, and so it is what the largest
+    value fits into: 1 (of floats), 8 bits, 16 bits, or else that value itself.
+    """
+    if mode.startswith("I;16"):
+        return 65535.0
+    fits = (255.0, 65535.0) if mode == "I" else (1.0, 255.0, 65535.0)
+    return next((white for white in fits if largest <= white), largest)

@@ -62,6 +62,9 @@ def test_every_format_gives_the_same_colour(tmp_path: Path, ending: str) -> None
         ("F", 128.0, 128),
         ("I", 128, 128),
         ("I", 40_000, 156),
+        ("I", 10**6, 255),  # of 32 bits the largest value is white
+        ("I", -5, 0),
+        ("F", float("nan"), 0),
     ],
 )
 def test_every_mode_keeps_its_brightness(
@@ -69,11 +72,10 @@ def test_every_mode_keeps_its_brightness(
 ) -> None:
     path = tmp_path / "a.tiff"
     Image.new(mode, (50, 40), color).save(path)  # type: ignore[arg-type]
-    wanted = {("I;16", 200): 200}.get((mode, color), grey)  # type: ignore[call-overload]
     for channels in (1, 3):
         found = pictures.read(path, 32, channels)
         assert found.shape == (32, 32, channels)
-        assert abs(int(found.mean()) - wanted) <= 1
+        assert abs(int(found.mean()) - grey) <= 1
 
 
 def test_a_palette_and_its_transparent_colour(tmp_path: Path) -> None:
@@ -142,6 +144,9 @@ def mixed(tmp_path: Path) -> Path:
     (here / "notes.txt").write_text("no picture")
     (here / "dogs" / "again").symlink_to(here)
     (here / "nowhere.png").symlink_to(here / "absent.png")
+    (here / "folder.png").mkdir()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(here / "pipe.png")  # to be opened by nobody: reading it would never begin
     return here
 
 
