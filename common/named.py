@@ -2,55 +2,66 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
-import sys
 import tarfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from common import formats
 from common.checkpoint import read_regular
+from common.fetch import download
 from common.limits import UserError
+
+LARGEST = 2**26  # bytes of a file within a .gz; the largest has 47 million
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file of a data set."""
+    """The file that holds a split of a data set."""
 
     path: str  # below the data folder
     url: str
     md5: str
     parse: Callable[[bytes, str], NDArray[np.uint8]]  # content, split -> (N, H, W, C)
-    unpacked: str = ""  # of an archive what torchvision unpacks, which has no published sum
+    shape: tuple[int, int, int, int]  # of what it holds
+    # What torchvision unpacks it to, used where the file itself is gone: path -> MD5, if published.
+    unpacked: dict[str, str | None] = field(default_factory=dict)
+    parse_unpacked: Callable[[bytes], NDArray[np.uint8]] = lambda content: _idx(content)
 
 
-def _idx(content: bytes, split: str) -> NDArray[np.uint8]:
-    with gzip.open(io.BytesIO(content)) as file:
-        return formats.parse_idx(file.read())[..., None]
+def _idx(content: bytes) -> NDArray[np.uint8]:
+    return formats.parse_idx(content)[..., None]
+
+
+def _idx_gz(content: bytes, split: str) -> NDArray[np.uint8]:
+    return _idx(formats.gunzip(content, LARGEST))
 
 
 def _cifar(content: bytes, split: str) -> NDArray[np.uint8]:
-    """The pictures of cifar-10-python.tar.gz: rows of 3 x 32 x 32 values, channels first."""
-    names = [f"data_batch_{i}" for i in range(1, 6)] if split == "train" else ["test_batch"]
+    """The pictures of cifar-10-python.tar.gz."""
     parts = []
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        for name in names:
+        for name in CIFAR_BATCHES[split]:
             member = archive.extractfile(f"cifar-10-batches-py/{name}")
             if member is None:
                 raise ValueError(f"no file {name} in the archive")
-            parts.append(formats.unpickle_arrays(member)["data"])
-    return np.concatenate(parts).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy()
+            parts.append(_cifar_batch(member.read()))
+    return np.concatenate(parts)
+
+
+def _cifar_batch(content: bytes) -> NDArray[np.uint8]:
+    """Those of one of its files: rows of 3 x 32 x 32 values, channels first."""
+    rows = formats.unpickle_arrays(io.BytesIO(content))["data"]
+    return rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy()
 
 
 def _svhn(content: bytes, split: str) -> NDArray[np.uint8]:
@@ -60,21 +71,30 @@ def _svhn(content: bytes, split: str) -> NDArray[np.uint8]:
 def _like_mnist(folder: str, url: str, train: str, test: str) -> dict[str, Source]:
     return {
         split: Source(
-            f"{folder}/raw/{name}.gz", f"{url}{name}.gz", md5, _idx, f"{folder}/raw/{name}"
+            f"{folder}/raw/{name}.gz",
+            f"{url}{name}.gz",
+            md5,
+            _idx_gz,
+            (count, 28, 28, 1),
+            {f"{folder}/raw/{name}": None},
         )
-        for split, name, md5 in (
-            ("train", "train-images-idx3-ubyte", train),
-            ("test", "t10k-images-idx3-ubyte", test),
+        for split, name, count, md5 in (
+            ("train", "train-images-idx3-ubyte", 60_000, train),
+            ("test", "t10k-images-idx3-ubyte", 10_000, test),
         )
     }
 
 
-_CIFAR = Source(
-    "cifar-10-python.tar.gz",
-    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-    "c58f30108f718f92721af3b95e74349a",
-    _cifar,
-)
+CIFAR_BATCHES = {
+    "train": {
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    },
+    "test": {"test_batch": "40351d587109b95175f43aff81a1287e"},
+}
 SOURCES = {
     "fashion-mnist": _like_mnist(
         "FashionMNIST",
@@ -88,17 +108,29 @@ SOURCES = {
         "bdb82020997e1d708af4cf47b453dcf7",
         "5c965bf0a639b31b8f53240b1b52f4d7",
     ),
-    "cifar10": {"train": _CIFAR, "test": _CIFAR},
+    "cifar10": {
+        split: Source(
+            "cifar-10-python.tar.gz",
+            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+            "c58f30108f718f92721af3b95e74349a",
+            _cifar,
+            (10_000 * len(batches), 32, 32, 3),
+            {f"cifar-10-batches-py/{name}": md5 for name, md5 in batches.items()},
+            _cifar_batch,
+        )
+        for split, batches in CIFAR_BATCHES.items()
+    },
     "svhn": {
         split: Source(
             f"{split}_32x32.mat",
             f"http://ufldl.stanford.edu/housenumbers/{split}_32x32.mat",
             md5,
             _svhn,
+            (count, 32, 32, 3),
         )
-        for split, md5 in (
-            ("train", "e26dedcc434d2e4c54c9b2d4a06d8373"),
-            ("test", "eb5a983be6a315427106f1b164d9cef3"),
+        for split, count, md5 in (
+            ("train", 73_257, "e26dedcc434d2e4c54c9b2d4a06d8373"),
+            ("test", 26_032, "eb5a983be6a315427106f1b164d9cef3"),
         )
     },
 }
@@ -113,82 +145,67 @@ def images(dataset: str, split: str, data_dir: str, say: Say = print) -> NDArray
     source = SOURCES[dataset][split]
     path = Path(data_dir, source.path)
     try:
-        content = _content(path)
-        unpacked = (
-            None if content or not source.unpacked else _content(Path(data_dir, source.unpacked))
-        )
-        if unpacked is not None:
-            return formats.parse_idx(unpacked)[..., None]
-        if content is None:
+        found = _found(dataset, split, data_dir)
+        if found is None:
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(path.with_name(f".{path.name}.lock")):
-                content = _content(path)  # another process may have been first
-                if content is None:
-                    _download(dataset, source, path, say)
-                    content = path.read_bytes()
+                found = _found(dataset, split, data_dir)  # another process may have been first
+                if found is None:
+                    download(dataset, source.url, source.md5, path, say)
+                    found = _found(dataset, split, data_dir)
     except OSError as error:
         raise UserError(
             f"The data folder {data_dir} cannot be used ({error.strerror or error}); "
             "choose another with --data-dir."
         ) from None
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != source.md5:
+    assert found is not None, f"{path} was there a moment ago"
+    return found
+
+
+def _found(dataset: str, split: str, data_dir: str) -> NDArray[np.uint8] | None:
+    """The pictures of a split if its files lie in the data folder."""
+    source = SOURCES[dataset][split]
+    path = Path(data_dir, source.path)
+    content = _content(dataset, path, source.md5)
+    if content is not None:
+        return _parsed(dataset, source, path, lambda: source.parse(content, split))
+    unpacked = [
+        (where, _content(dataset, where, md5))
+        for where, md5 in ((Path(data_dir, name), md5) for name, md5 in source.unpacked.items())
+    ]
+    parts = [part for _, part in unpacked if part is not None]
+    if not parts or len(parts) < len(unpacked):
+        return None
+    path, parse = unpacked[0][0], source.parse_unpacked
+    return _parsed(dataset, source, path, lambda: np.concatenate([parse(part) for part in parts]))
+
+
+def _parsed(
+    dataset: str, source: Source, path: Path, parse: Callable[[], NDArray[np.uint8]]
+) -> NDArray[np.uint8]:
+    """What a file holds, if that is what the data set has."""
+    try:
+        found = parse()
+        if found.shape != source.shape or found.dtype != np.uint8:
+            raise ValueError(f"it holds {found.dtype} {found.shape}, not uint8 {source.shape}")
+    except (ValueError, KeyError, TypeError, OSError, EOFError, zlib.error, UserError,
+            tarfile.TarError) as error:  # fmt: skip
         raise UserError(
-            f"{path} is not {dataset}'s file of that name (its MD5 sum is not {source.md5}); move "
-            "it away to have the right one fetched, or choose another --data-dir."
-        )
-    try:
-        return source.parse(content, split)
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        OSError,
-        EOFError,
-        zlib.error,
-        tarfile.TarError,
-    ) as error:
-        raise UserError(f"{path} cannot be read as {dataset} ({error}).") from None
+            f"{path} cannot be read as {dataset} ({str(error).rstrip('.')}); move it away to have "
+            "the right one fetched."
+        ) from None
+    return found
 
 
-def _content(path: Path) -> bytes | None:
-    """A file's content, or None if there is no such file."""
+def _content(dataset: str, path: Path, md5: str | None) -> bytes | None:
+    """A file's content, or None if there is no such file. UserError if it has another sum."""
     try:
-        return read_regular(path)
+        content = read_regular(path)
     except FileNotFoundError:
         return None
-
-
-def _download(dataset: str, source: Source, path: Path, say: Say) -> None:
-    """Fetch a file; what an interrupted download left is gone on with. UserError without luck."""
-    import requests
-
-    part = path.with_name(f"{path.name}.part")
-    begun = part.stat().st_size if part.exists() else 0
-    say(f"{dataset}: fetching {source.url}{f' from byte {begun} on' if begun else ''} ...")
-    try:
-        headers = {"Range": f"bytes={begun}-"} if begun else {}
-        # An offline machine must get past this in seconds: 4 s to connect, 15 s of silence.
-        with requests.get(source.url, headers=headers, stream=True, timeout=(4, 15)) as answer:
-            answer.raise_for_status()
-            begun = begun if answer.status_code == requests.codes.partial_content else 0
-            total = begun + int(answer.headers.get("Content-Length", 0)) or None
-            quiet = not sys.stderr.isatty()
-            with (
-                part.open("ab" if begun else "wb") as file,
-                tqdm(total=total, initial=begun, unit="B", unit_scale=True, disable=quiet) as bar,
-            ):
-                for block in answer.iter_content(2**18):
-                    file.write(block)
-                    bar.update(len(block))
-        with part.open("rb") as whole:
-            found = hashlib.file_digest(whole, lambda: hashlib.md5(usedforsecurity=False))
-        if found.hexdigest() != source.md5:
-            part.unlink()
-            raise ValueError("what came does not have the file's MD5 sum")
-        part.replace(path)
-    except (requests.RequestException, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
+    if md5 not in (None, hashlib.md5(content, usedforsecurity=False).hexdigest()):
         raise UserError(
-            f"{dataset} could not be fetched from {source.url} ({type(error).__name__}: {reason}); "
-            f"put the file yourself at {path} (its MD5 sum is {source.md5}), or try again."
-        ) from None
+            f"{path} is not {dataset}'s file of that name (its MD5 sum is not {md5}); move "
+            "it away to have the right one fetched, or choose another --data-dir."
+        )
+    return content

@@ -18,7 +18,7 @@ import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +30,7 @@ from common import datasets, mnist
 from common.config import Config, UserError
 from common.formats import ArrayUnpickler, gunzip, idx, parse_idx
 from common.mnist import ensure_mnist
+from tests.python2 import python2_pickle
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -119,29 +120,6 @@ def test_a_damaged_gzip_file_is_refused() -> None:
 
 
 # ------------------------------------------------------------------ the wheel's pickle
-
-
-class Python2Pickler(pickle._Pickler):  # type: ignore[name-defined, misc]
-    """Pickles arrays as numpy under Python 2 did: str for bytes, names of numpy.core."""
-
-    dispatch: ClassVar[dict[type, Any]] = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
-
-    def save_bytes(self, value: bytes) -> None:
-        self.write(b"T" + struct.pack("<i", len(value)) + value)
-
-    dispatch[bytes] = save_bytes
-
-    def save_global(self, obj: Any, name: str | None = None) -> None:
-        if obj.__name__ == "_reconstruct":
-            self.write(b"cnumpy.core.multiarray\n_reconstruct\n")
-        else:
-            super().save_global(obj, name)
-
-
-def python2_pickle(value: Any) -> bytes:
-    stream = io.BytesIO()
-    Python2Pickler(stream, protocol=2).dump(value)
-    return stream.getvalue()
 
 
 def unpickle(content: bytes) -> Any:
