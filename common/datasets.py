@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import PIL
 import tyro
 from numpy.typing import NDArray
 
@@ -96,6 +97,10 @@ def counted(config: Config, say: Say = print) -> Config:
         return config
     store = _store(config, say)
     count = config.train_images or store.shape[0]
+    if store.shape[0] < 2:
+        raise UserError(
+            f"The folder {config.dataset} has one picture, and a batch takes at least 2; add more."
+        )
     if count > store.shape[0]:
         raise UserError(
             f"--train-images {count} is more than the {store.shape[0]} pictures in "
@@ -123,8 +128,8 @@ def _of_folder(config: Config, say: Say) -> ArrayDataset:
     if config.pictures_digest not in (None, store.digest):
         raise UserError(
             f"The pictures in {config.dataset} are no longer those that the run was trained on "
-            f"(known by {config.pictures_digest}, now {store.digest}); bring them back, name their "
-            "folder with --dataset, or begin a new run."
+            f"(known by {config.pictures_digest}, now {store.digest}, as Pillow {PIL.__version__} "
+            "decodes them); bring them back, name their folder with --dataset, or begin a new run."
         )
     if store.left_out:
         say(f"{config.dataset}: {store.left_out}")

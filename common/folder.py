@@ -1,7 +1,8 @@
 """A folder of pictures as a data set: decoded once, into a file that is mapped into memory.
 
-The file lies in the data folder under a fingerprint of the pictures' names, sizes and times, beside
-a .json that says what it holds and exists only once it is whole. The folder itself is only read.
+The file lies in `<data-dir>/decoded` under a fingerprint of the pictures' names, sizes and times,
+beside a .json that says what it holds and exists only once it is whole. Whoever deletes it loses
+the time of the decoding. The folder itself is only read.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Callable
@@ -71,8 +73,13 @@ def open_folder(folder: Path, data_dir: Path, size: int, channels: int, say: Say
             f"The folder {folder} has no pictures, also in folders within it: their names end in "
             f"{', '.join(pictures.ENDINGS)}."
         )
-    name = f"{_fingerprint(files, size, channels)}-{size}x{size}x{channels}"
-    path = data_dir / "pictures" / f"{name}.u8"
+    name = f"{_fingerprint(folder, files, size, channels)}-{size}x{size}x{channels}"
+    path = data_dir / "decoded" / f"{name}.u8"
+    if os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), "")):  # noqa: PTH118
+        raise UserError(
+            f"The data folder {data_dir} lies within the folder of pictures {folder}, which stays "
+            "as it is; choose another with --data-dir."
+        )
     try:
         store = _read(path)
         if store is None:
@@ -128,11 +135,15 @@ def _files(folder: Path) -> list[tuple[str, os.stat_result]]:
     return sorted(found, key=lambda file: file[0])
 
 
-def _fingerprint(files: list[tuple[str, os.stat_result]], size: int, channels: int) -> str:
-    """What changes when a picture does: 16 hexadecimal digits."""
+def _fingerprint(
+    folder: Path, files: list[tuple[str, os.stat_result]], size: int, channels: int
+) -> str:
+    """What changes when a picture does, or may be read at last: 16 hexadecimal digits."""
     known = hashlib.sha256(f"{pictures.VERSION} {size} {channels}\n".encode())
     for name, status in files:
-        known.update(os.fsencode(name) + f"\0{status.st_size} {status.st_mtime_ns}\n".encode())
+        readable = os.access(os.path.join(folder, name), os.R_OK)  # noqa: PTH118
+        line = f"\0{status.st_size} {status.st_mtime_ns} {readable}\n"
+        known.update(os.fsencode(name) + line.encode())
     return known.hexdigest()[:16]
 
 
@@ -154,9 +165,20 @@ def _decode(
     channels: int,
     say: Say,
 ) -> Store:
-    """Decode the files into the store; what an earlier process did before it was killed is kept."""
+    """Decode the files into the store; what an earlier process did before it was killed is kept.
+
+    On a disk that refuses, what it has been given so far is removed again.
+    """
     part, notes = path.with_suffix(".part"), path.with_suffix(".part.json")
-    done, good, broken = _noted(part, notes, size * size * channels)
+    each = size * size * channels
+    done, good, broken = _noted(part, notes, each)
+    needed, free = (len(files) - done) * each, shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise UserError(
+            f"The {len(files)} pictures in {folder} take {needed / 2**20:.0f} MB once decoded, and "
+            f"where the data folder {path.parents[1]} lies {free / 2**20:.0f} MB are free; choose "
+            "another with --data-dir, or a smaller --image-size."
+        )
     rest = f", from the {done + 1}th on" if done else ""
     say(f"{folder}: decoding {len(files)} pictures to {size} x {size} pixels{rest} ...")
 
@@ -167,29 +189,42 @@ def _decode(
             reason = " ".join(str(error).split()).replace(str(folder / name), "it")[:80]
             return f"{name} ({reason or type(error).__name__})"
 
+    pool = ThreadPoolExecutor(os.cpu_count())
     quiet = not sys.stderr.isatty()
-    with (
-        warnings.catch_warnings(),  # of Pillow's about odd files
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-        tqdm(total=len(files), initial=done, unit="picture", disable=quiet) as bar,
-        part.open("r+b" if part.exists() else "w+b") as file,
-    ):
-        warnings.simplefilter("ignore")
-        file.truncate(good * size * size * channels)
-        file.seek(0, os.SEEK_END)
-        for first in range(done, len(files), BLOCK):
-            names = [name for name, _ in files[first : first + BLOCK]]
-            for result in pool.map(read, names):
-                if isinstance(result, str):
-                    broken.append(result)
-                else:
-                    file.write(result.tobytes())
-                    good += 1
-                bar.update()
-            file.flush()
-            os.fsync(file.fileno())
-            write_json(notes, {"done": first + len(names), "good": good, "broken": broken})
-    shape = (good, size, size, channels)
+    try:
+        with (
+            warnings.catch_warnings(),  # of Pillow's about odd files
+            tqdm(total=len(files), initial=done, unit="picture", disable=quiet) as bar,
+            part.open("r+b" if part.exists() else "w+b") as file,
+        ):
+            warnings.simplefilter("ignore")
+            file.truncate(good * each)
+            file.seek(0, os.SEEK_END)
+            for first in range(done, len(files), BLOCK):
+                names = [name for name, _ in files[first : first + BLOCK]]
+                for result in pool.map(read, names):
+                    if isinstance(result, str):
+                        broken.append(result)
+                    else:
+                        file.write(result.tobytes())
+                        good += 1
+                    bar.update()
+                file.flush()
+                os.fsync(file.fileno())
+                write_json(notes, {"done": first + len(names), "good": good, "broken": broken})
+        store = _finish(part, path, (good, size, size, channels), broken)
+    except OSError:
+        part.unlink(missing_ok=True)
+        notes.unlink(missing_ok=True)
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest of a block
+    notes.unlink(missing_ok=True)
+    return store
+
+
+def _finish(part: Path, path: Path, shape: tuple[int, int, int, int], broken: list[str]) -> Store:
+    """Give the whole file its name, and its .json."""
     digest = hashlib.sha256(json.dumps(shape).encode())
     with part.open("rb") as whole:
         while content := whole.read(2**20):
@@ -198,7 +233,6 @@ def _decode(
     store = Store(path, shape, digest.hexdigest()[:16], broken)
     saved: dict[str, Any] = {"shape": shape, "digest": store.digest, "broken": broken}
     write_atomically(path.with_suffix(".json"), json.dumps(saved, indent=1).encode())
-    notes.unlink(missing_ok=True)
     return store
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,10 @@ if TYPE_CHECKING:
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # what Pillow may take a file for
+LARGE = 2**24  # pixels of a picture in whose company no other large one is decoded
 VERSION = 1  # of what read() makes of a file; a store of another version is not used
+
+_one_large = threading.Lock()  # on many cores they would fill the memory together
 
 
 def read(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
@@ -28,16 +33,17 @@ def read(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
     with Image.open(path, formats=FORMATS) as image:
         # A JPEG can be decoded at a half, a quarter or an eighth: at twice the size or more still.
         image.draft(None, (2 * size, 2 * size))
-        picture = _eight_bits(ImageOps.exif_transpose(image))
-        picture = picture.convert("L" if channels == 1 else "RGB")
-        side = min(picture.size)
-        left, top = ((length - side) / 2 for length in picture.size)
-        square = picture.resize(
-            (size, size),
-            Image.Resampling.BICUBIC,
-            box=(left, top, left + side, top + side),
-            reducing_gap=2.0,
-        )
+        with _one_large if image.width * image.height > LARGE else contextlib.nullcontext():
+            picture = _eight_bits(ImageOps.exif_transpose(image))
+            picture = picture.convert("L" if channels == 1 else "RGB")
+            side = min(picture.size)
+            left, top = ((length - side) / 2 for length in picture.size)
+            square = picture.resize(
+                (size, size),
+                Image.Resampling.BICUBIC,
+                box=(left, top, left + side, top + side),
+                reducing_gap=2.0,
+            )
     return np.asarray(square, np.uint8).reshape(size, size, channels)
 
 
@@ -45,10 +51,15 @@ def _eight_bits(image: Image) -> Image:
     """The picture with values from 0 to 255, and opaque."""
     from PIL import Image as images
 
-    if image.mode.startswith("I") or image.mode == "F":  # whole numbers of 16 or 32 bits, or floats
-        values = np.nan_to_num(np.asarray(image, np.float64)).clip(0)
-        white = _white(image.mode, float(values.max()))
-        image = images.fromarray((values * (255 / white)).round().astype(np.uint8))
+    if image.mode.startswith("I;16"):
+        scaled = (np.arange(2**16) * 255 + 2**15) // (2**16 - 1)
+        return images.fromarray(scaled.astype(np.uint8)[np.asarray(image)])
+    if image.mode in ("I", "F"):  # whole numbers of 32 bits, or floats
+        values = np.array(image, np.float32)
+        np.nan_to_num(values, copy=False)
+        values.clip(0, None, out=values)
+        values *= np.float32(255 / _white(image.mode, float(values.max())))
+        return images.fromarray(values.round().astype(np.uint8))
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         if image.mode in ("La", "RGBa"):  # premultiplied
             image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
@@ -59,12 +70,7 @@ def _eight_bits(image: Image) -> Image:
 
 
 def _white(mode: str, largest: float) -> float:
-    """The value that stands for white in a picture of more than 8 bits.
-
-    16 bits say it; of 32 bits, whole numbers or floats, no file does, and so it is what the largest
-    value fits into: 1 (of floats), 8 bits, 16 bits, or else that value itself.
-    """
-    if mode.startswith("I;16"):
-        return 65535.0
+    """The value that stands for white in a picture of 32 bits. As no file says it, it is what the
+    largest value fits into: 1 (of floats), 8 bits, 16 bits, or else that value itself."""
     fits = (255.0, 65535.0) if mode == "I" else (1.0, 255.0, 65535.0)
     return next((white for white in fits if largest <= white), largest)

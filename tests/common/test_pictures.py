@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +122,31 @@ def test_large_pictures_are_averaged_not_sampled(tmp_path: Path) -> None:
     Image.fromarray(board).save(tmp_path / "board.png")
     found = pictures.read(tmp_path / "board.png", 32, 1)
     assert np.abs(found.astype(int) - 127).max() <= 3
+
+
+def test_large_pictures_are_decoded_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "LARGE", 40 * 40)
+    large, small = (make(tmp_path, f"{n}.png", size=(n, 40)) for n in (41, 40))
+    assert pictures.read(small, 32, 3).shape == pictures.read(large, 32, 3).shape
+    with pictures._one_large, ThreadPoolExecutor() as pool:
+        waits = pool.submit(pictures.read, large, 32, 3)
+        assert pool.submit(pictures.read, small, 32, 3).result().shape == (32, 32, 3)
+        assert not waits.done()
+        pictures._one_large.release()
+        assert waits.result().shape == (32, 32, 3)
+        pictures._one_large.acquire()
+
+
+def test_photographs_with_other_pictures_in_them_and_spoilt_notes(tmp_path: Path) -> None:
+    first, second = (Image.new("RGB", (40, 40), color) for color in ("red", "blue"))
+    first.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[second])
+    assert pictures.read(tmp_path / "a.jpg", 32, 3)[3, 3, 0] > 250
+    first.save(tmp_path / "b.jpg", exif=b"Exif\0\0MM\0*not what it should be")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as the folder does
+        assert pictures.read(tmp_path / "b.jpg", 32, 3)[3, 3, 0] > 250
 
 
 def test_of_an_animation_the_first_frame_is_taken(tmp_path: Path) -> None:
@@ -265,6 +294,76 @@ def test_a_data_folder_that_cannot_be_written_is_said(mixed: Path, tmp_path: Pat
         datasets.counted(of(mixed, tmp_path), silent)
 
 
+def test_a_disk_that_is_full_is_said_and_keeps_nothing(
+    mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, value: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "write_json", refuse)
+        with pytest.raises(UserError, match=r"cannot take the decoded pictures \(No space left"):
+            datasets.counted(of(mixed, tmp_path), silent)
+    assert {path.suffix for path in (tmp_path / "data" / "decoded").iterdir()} == {".lock"}
+    free = shutil.disk_usage(tmp_path)._replace(free=30_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: free)
+        with pytest.raises(UserError, match=r"pictures in .* take 0 MB .* a smaller --image-size"):
+            datasets.counted(of(mixed, tmp_path), silent)
+    assert datasets.counted(of(mixed, tmp_path), silent).train_images == 12
+
+
+def test_the_folder_of_pictures_is_never_written_to(mixed: Path) -> None:
+    before = sorted(mixed.rglob("*"))
+    for data in (mixed, mixed / "data", mixed / "dogs"):
+        with pytest.raises(UserError, match="lies within the folder of pictures"):
+            datasets.counted(Config(dataset=str(mixed), data_dir=str(data)), silent)
+    assert sorted(mixed.rglob("*")) == before
+
+
+def test_one_picture_is_too_few(tmp_path: Path) -> None:
+    make(tmp_path / "here", "a.png")
+    with pytest.raises(UserError, match="has one picture, and a batch takes at least 2; add more"):
+        datasets.counted(of(tmp_path / "here", tmp_path), silent)
+
+
+def test_what_may_be_read_at_last_is_read(
+    mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Permissions alone change neither a file's size nor its time."""
+    read, denied = pictures.read, mixed / "dogs" / "10.jpg"
+
+    def refuse(path: Path, size: int, channels: int) -> np.ndarray:
+        if path == denied:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path, size, channels)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pictures, "read", refuse)
+        patch.setattr(os, "access", lambda path, mode: Path(path) != denied)
+        assert datasets.counted(of(mixed, tmp_path), silent).train_images == 11
+    assert datasets.counted(of(mixed, tmp_path), silent).train_images == 12
+
+
+def test_ctrl_c_does_not_wait_for_all(
+    mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what was decoded before is kept."""
+    seen = []
+
+    def interrupt(path: Path, size: int, channels: int) -> np.ndarray:
+        seen.append(path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(pictures, "read", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            datasets.counted(of(mixed, tmp_path), silent)
+    assert len(seen) < 12
+    assert datasets.counted(of(mixed, tmp_path), silent).train_images == 12
+
+
 # ------------------------------------------------------------------ killed on the way
 
 DECODE = """
@@ -274,7 +373,7 @@ from common.config import Config
 
 folder.BLOCK, read = 8, pictures.read
 def slowly(*arguments):
-    time.sleep(0.02)
+    time.sleep(float(sys.argv[3]))
     return read(*arguments)
 pictures.read = slowly
 said = []
@@ -284,9 +383,9 @@ print(found.train_images, found.pictures_digest, said)
 """
 
 
-def start(here: Path, data: Path) -> subprocess.Popen[str]:
+def start(here: Path, data: Path, seconds: float = 0) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", DECODE, str(here), str(data)],
+        [sys.executable, "-c", DECODE, str(here), str(data), str(seconds)],
         cwd=ROOT, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -301,8 +400,8 @@ def test_killed_halfway_it_goes_on_and_two_may_start_at_once(tmp_path: Path) -> 
     wanted = alone.communicate()[0].split()[:2]
     assert wanted[0] == "120"
 
-    killed = start(here, tmp_path / "data")
-    notes = tmp_path / "data" / "pictures"
+    killed = start(here, tmp_path / "data", 0.05)
+    notes = tmp_path / "data" / "decoded"
     while not list(notes.glob("*.part.json")):
         assert killed.poll() is None
         time.sleep(0.01)
@@ -315,7 +414,7 @@ def test_killed_halfway_it_goes_on_and_two_may_start_at_once(tmp_path: Path) -> 
     assert sum("th on ..." in line for line in said) == 1  # one went on, the other found it done
     left = {path.suffix for path in notes.iterdir()}
     assert left == {".u8", ".json", ".lock"}
-    files = [next((tmp_path / d / "pictures").glob("*.u8")) for d in ("alone", "data")]
+    files = [next((tmp_path / d / "decoded").glob("*.u8")) for d in ("alone", "data")]
     assert len({hashlib.sha256(file.read_bytes()).digest() for file in files}) == 1
     os.truncate(files[1], 1000)  # a store that is not whole is made anew
     assert start(here, tmp_path / "data").communicate()[0].split()[:2] == wanted
