@@ -96,15 +96,16 @@ def test_all_that_is_downloaded_has_a_known_hash() -> None:
 
     sums = [sum_ for pair in mnist.MNIST_FILES.values() for sum_ in pair]
     sums += {source.md5 for each in named.SOURCES.values() for source in each.values()}
+    sums += {sum_ for batches in named.CIFAR_BATCHES.values() for sum_ in batches.values()}
     assert all(re.fullmatch("[0-9a-f]{32}", sum_) for sum_ in sums)
-    assert len(set(sums)) == len(sums) == 8 + 7
+    assert len(set(sums)) == len(sums) == 8 + 7 + 6
     assert re.fullmatch("[0-9a-f]{64}", mnist.WHEEL_SHA256)
     # No other source opens a connection.
     network = re.compile(
         r"\b(?:urllib|http\.client|requests|socket\.socket|create_connection|pooch|ftplib)\b"
     )
     connecting = {path.name for path in SOURCES if network.search(path.read_text())}
-    assert connecting == {"mnist.py", "named.py"}
+    assert connecting == {"fetch.py", "mnist.py"}
 
 
 def test_every_release_that_is_installed_is_pinned() -> None:

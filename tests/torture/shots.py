@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common import checkpoint
-from common.datasets import MNIST_FILES
 from common.early import NOTHING_SAVED
+from common.mnist import MNIST_FILES
 from compare import engines
 from compare.engines import ENGINES, Engine
 from compare.pages.torture import Row, Say
