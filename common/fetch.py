@@ -39,9 +39,11 @@ def download(dataset: str, url: str, md5: str, path: Path, say: Say) -> None:
                 raise ValueError("what came does not have the file's MD5 sum")
     except (requests.RequestException, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
+        if isinstance(error, requests.ConnectionError | requests.Timeout):
+            reason = "no connection"  # the library's own words are of its pools and retries
         raise UserError(
-            f"{dataset} could not be fetched from {url} ({type(error).__name__}: {reason}); "
-            f"put the file yourself at {path} (its MD5 sum is {md5}), or try again."
+            f"{dataset} could not be fetched from {url} ({reason}); put the file yourself at "
+            f"{path} (its MD5 sum is {md5}), or try again."
         ) from None
 
 

@@ -58,7 +58,7 @@ class Store:
 
     def images(self) -> NDArray[np.uint8]:
         """(N, H, W, C) uint8, read from the disk where it is touched."""
-        return np.memmap(self.path, np.uint8, "r", shape=self.shape)
+        return np.memmap(self.path, np.uint8, "r", shape=self.shape).view(np.ndarray)
 
 
 def open_folder(folder: Path, data_dir: Path, size: int, channels: int, say: Say) -> Store:

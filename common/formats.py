@@ -98,21 +98,27 @@ def parse_mat(content: bytes, name: str) -> NDArray[np.uint8]:
     """
     if len(content) < 128 or content[124:128] != b"\0\1IM":
         raise ValueError("this is no MATLAB 5 file")
-    for kind, element in _elements(content, 128):
-        if kind == _COMPRESSED:
-            kind, element = next(_elements(zlib.decompress(element), 0), (0, b""))
-        if kind == _MATRIX:
-            parts = dict(enumerate(_elements(element, 0)))  # flags, dimensions, name, values
-            if len(parts) >= 4 and parts[2][1].rstrip(b"\0") == name.encode():
-                if (parts[1][0], parts[3][0]) != (_INT32, _UINT8):
-                    raise ValueError(f"{name} is no array of bytes")
-                shape = np.frombuffer(parts[1][1], "<i4")
-                values = np.frombuffer(parts[3][1], np.uint8)
-                return values.reshape(shape, order="F")
+    try:
+        for kind, element in _elements(memoryview(content), 128):
+            if kind == _COMPRESSED:
+                inside = memoryview(zlib.decompress(element))
+                kind, element = next(_elements(inside, 0), (0, inside))
+            parts = list(_elements(element, 0)) if kind == _MATRIX else []
+            if len(parts) < 4 or bytes(parts[2][1]).rstrip(b"\0") != name.encode():
+                continue
+            _, (of_shape, shape), _, (of_values, values) = parts[:4]  # flags, dimensions, name, ...
+            if (of_shape, of_values) != (_INT32, _UINT8):
+                raise ValueError(f"{name} is no array of bytes")
+            sides = np.frombuffer(shape, "<i4").tolist()
+            if min(sides, default=0) < 0:
+                raise ValueError(f"{name} has the impossible shape {sides}")
+            return np.frombuffer(values, np.uint8).reshape(sides, order="F")
+    except zlib.error as error:
+        raise ValueError(f"it cannot be decompressed: {error}") from None
     raise ValueError(f"there is no array {name}")
 
 
-def _elements(content: bytes, start: int) -> Iterator[tuple[int, bytes]]:
+def _elements(content: memoryview, start: int) -> Iterator[tuple[int, memoryview]]:
     """The data elements of a MATLAB 5 file: (type, content)."""
     while start + 8 <= len(content):
         kind, size = struct.unpack_from("<II", content, start)
