@@ -110,10 +110,14 @@ class Pyramids:
     def measures(self, images: Images) -> dict[str, float]:
         """The distance at each level, and their mean."""
         images = images[: self.count]
-        source, which = self._real
-        found = pyramids.distances(images, source.gather(which[: len(images)]))
+        found = pyramids.between(pyramids.profiles(images), self._real_profiles(len(images)))
         mean = {"swd": float(np.mean(list(found.values())))}
         return mean | {f"swd_{side}": value for side, value in found.items()}
+
+    @functools.lru_cache(1)  # noqa: B019 (one a process)
+    def _real_profiles(self, count: int) -> dict[int, pyramids.Profile]:
+        source, which = self._real
+        return pyramids.profiles(source.gather(which[:count]))
 
     def floor(self, count: int) -> dict[str, float]:
         source, which = self._training

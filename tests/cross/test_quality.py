@@ -327,12 +327,15 @@ def test_which_real_pictures_are_compared(
 ) -> None:
     seen = []
 
-    def distances(a: np.ndarray, b: np.ndarray) -> dict[int, float]:
-        corners = (x[:, 0, :2, 0].astype(int) @ [256, 1] for x in (a, b))
-        seen.append([set(numbers.tolist()) for numbers in corners])
+    def between(*sets: set[int]) -> dict[int, float]:
+        seen.append(sets)
         return {32: 1.0, 16: 3.0}
 
-    monkeypatch.setattr(pictures.pyramids, "distances", distances)
+    def profiles(images: np.ndarray) -> set[int]:
+        return set((images[:, 0, :2, 0].astype(int) @ [256, 1]).tolist())
+
+    monkeypatch.setattr(pictures.pyramids, "profiles", profiles)
+    monkeypatch.setattr(pictures.pyramids, "between", between)
     other = None if held_out is None else Numbered(held_out)
     part = pictures.Pyramids(32, Numbered(501), other)
     assert part.count == (held_out or 250)
