@@ -35,7 +35,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from common import checkpoint, commandline, limits
+from common import checkpoint, commandline, config, limits
 from common.catalogue import CATALOGUE
 from common.checkpoint import write_json
 from common.config import SIDES, Config
@@ -68,8 +68,9 @@ class EvaluateArguments:
     """Run directories, checkpoint files, or .npy files of uint8 images (N, H, W) or (N, H, W, C);
     all of one data set."""
 
-    dataset: str = "mnist"
-    """What .npy files are compared with: the name of a data set, or the path of a folder."""
+    dataset: str | None = None
+    """What .npy files are compared with: a data set's name, or the path of a folder (default:
+    mnist); or where the folder lies now that a run was trained on."""
 
     count: int | None = None
     """Samples of each; fewer give higher distances. (default: 10,000 of digits, 25,600 of
@@ -100,18 +101,24 @@ class Subject:
     out: Path | None = None  # where the scores go
 
 
-def subject(name: str, engine: str, dataset: str = "mnist") -> Subject:
-    """What a name on the command line means, or UserError. dataset: of a .npy file."""
+def subject(name: str, engine: str, dataset: str | None = None) -> Subject:
+    """What a name on the command line means, or UserError. dataset: as the flag."""
     path = Path(name)
     if path.suffix == ".npy" and checkpoint.exists(path):
-        return Subject(name, path, _config_of(path, dataset))
+        return Subject(name, path, _config_of(path, dataset or "mnist"))
     file = checkpoint.find(path, " or .npy file")
     saved = checkpoint.load(file)
+    settings = saved.config
+    if dataset is not None:
+        if settings.dataset in CATALOGUE:
+            raise UserError(
+                f"{name} was trained on {settings.dataset} and is compared with nothing else; "
+                "leave out --dataset, which is for .npy files and for runs of a folder."
+            )
+        settings = Config(**config.to_json(settings) | {"dataset": dataset})
     in_run = (file.parent / "config.json").exists()
     out = file.parent / FILE_NAME if in_run else None
-    return Subject(
-        name, file, saved.config, _facts(file, saved), _engine(engine, saved.backend), out
-    )
+    return Subject(name, file, settings, _facts(file, saved), _engine(engine, saved.backend), out)
 
 
 def _config_of(path: Path, dataset: str) -> Config:
@@ -120,15 +127,15 @@ def _config_of(path: Path, dataset: str) -> Config:
     side = shape[1] if len(shape) > 2 else 0
     if dataset in CATALOGUE:
         small = side == 28 == CATALOGUE[dataset].side
-        config = Config(dataset=dataset, architecture="mnist28" if small else "dcgan")
+        found = Config(dataset=dataset, architecture="mnist28" if small else "dcgan")
     elif side == 28:
-        config = Config(dataset=dataset, architecture="mnist28")
+        found = Config(dataset=dataset, architecture="mnist28")
     else:
         channels = 1 if len(shape) == 3 or shape[-1:] == (1,) else 3
         image_size = side if side in SIDES else SIDES[0]
-        config = Config(dataset=dataset, image_size=image_size, channels=channels)
-    read_images(path, 0, Kind.of(config))
-    return config
+        found = Config(dataset=dataset, image_size=image_size, channels=channels)
+    read_images(path, 0, Kind.of(found))
+    return found
 
 
 def _facts(file: Path, saved: checkpoint.Checkpoint) -> dict[str, Any]:

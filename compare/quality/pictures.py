@@ -42,12 +42,11 @@ def judge(config: Config, data_dir: str) -> Scorer | PictureScorer:
         architecture=config.architecture,
         image_size=config.image_size,
         channels=config.channels,
+        pictures_digest=config.pictures_digest,
     )
-    whole = datasets.counted(whole)
     held_out = datasets.held_out(whole, STACKED)
-    parts: list[Pyramids | Digits | Modes] = [
-        Pyramids(whole.image_size, datasets.load(whole), held_out)
-    ]
+    training = datasets.load(whole)  # of a folder all, however many a run took
+    parts: list[Pyramids | Digits | Modes] = [Pyramids(whole.image_size, training, held_out)]
     if whole.dataset == "mnist":
         parts.insert(0, Digits(Scorer(data_dir)))
     if whole.dataset == "stacked-mnist":

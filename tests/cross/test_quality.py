@@ -18,7 +18,7 @@ import scipy.spatial
 import scipy.stats
 from PIL import Image
 
-from common import checkpoint, config, datasets
+from common import checkpoint, config, datasets, sampling
 from common.config import UserError
 from compare import runs
 from compare.quality import bands, evaluate, pictures, scorer
@@ -501,6 +501,7 @@ def test_mistakes_get_one_sentence(command, tmp_path: Path) -> None:
     assert "--count takes a whole number from 129" in refused(command, tmp_path, "--count", 128)
     assert "has no checkpoint yet" in refused(command, tmp_path)
     assert "missing" in refused(command)
+    assert "leave out --dataset" in refused(command, sampling.PRETRAINED, "--dataset", "svhn")
 
 
 @pytest.mark.parametrize(
