@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from common import datasets
 from common.batches import Dataset, words
-from common.config import Config
+from common.config import Config, UserError
 from compare.quality import measures as quality
 from compare.quality import pyramids
 from compare.quality.scorer import COUNT, MEASURES, Columns, Extractor, Kind, Scorer
@@ -102,6 +102,10 @@ class Pyramids:
         else:
             self._real = held_out, drawn(held_out.shape[0])
         self.count = min(PYRAMIDS, *(len(which) for _, which in (self._real, self._training)))
+        if self.count == 0:
+            raise UserError(
+                "A folder of a single picture has no two halves to compare; add another."
+            )
         self.columns: Columns = {"swd": ("SWD", 2)}
         if len(levels := pyramids.sides(side)) > 1:
             self.columns |= {f"swd_{n}": (f"SWD at {n} pixels", 2) for n in levels}

@@ -355,6 +355,28 @@ def test_which_real_pictures_are_compared(
     assert seen[0][1] < of_few
 
 
+@pytest.mark.parametrize(
+    ("dataset", "side", "channels", "columns"),
+    [("kmnist", 28, 1, ["swd"]), ("svhn", 32, 3, ["swd", "swd_32", "swd_16"])],
+)
+def test_what_is_measured_of_a_data_set_by_name(
+    dataset: str, side: int, channels: int, columns: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def images(dataset: str, split: str, *_: object) -> np.ndarray:
+        count = {"train": 90, "test": 70}[split]
+        noise = np.random.Generator(np.random.Philox(count))
+        return noise.integers(0, 256, (count, side, side, channels), np.uint8)
+
+    monkeypatch.setattr(datasets, "_images", images)
+    judge = pictures.judge(config.Config(dataset=dataset), "nowhere")
+    assert (judge.kind, judge.count) == ((dataset, (side, side, channels)), 70)
+    assert list(judge.columns) == columns
+    found = judge.measures(images("", "test").squeeze())
+    assert found["swd"] == 0  # they are the reference
+    assert judge.floor(1000)["swd"] > 0
+    assert judge.reference(1000)["count"] == 70
+
+
 # ------------------------------------------------------------------ bands
 
 
