@@ -64,6 +64,7 @@ def test_every_format_gives_the_same_colour(tmp_path: Path, ending: str) -> None
         ("I;16", 200, 1),
         ("F", 0.5, 128),
         ("F", 128.0, 128),
+        ("I;16B", 40_000, 156),
         ("I", 128, 128),
         ("I", 40_000, 156),
         ("I", 10**6, 255),  # of 32 bits the largest value is white
@@ -185,6 +186,7 @@ def test_the_order_is_that_of_the_names(mixed: Path, tmp_path: Path) -> None:
     data = datasets.load(counted, silent)
     assert data.shape == (12, 32, 32, 3)
     assert data.dtype == np.uint8
+    assert type(data.gather(np.arange(2))) is np.ndarray
     reds = data.gather(np.arange(12))[:, 16, 16, 0].astype(int)
     wanted = [20 * i for i in (1, 3, 5, 7, 9, 11, 0, 2, 4, 6, 8, 10)]  # cats, then dogs
     assert np.abs(reds - wanted).max() <= 3
@@ -319,6 +321,21 @@ def test_the_folder_of_pictures_is_never_written_to(mixed: Path) -> None:
         with pytest.raises(UserError, match="lies within the folder of pictures"):
             datasets.counted(Config(dataset=str(mixed), data_dir=str(data)), silent)
     assert sorted(mixed.rglob("*")) == before
+
+
+def test_a_folder_within_that_cannot_be_read_is_named(
+    mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, closed = os.scandir, str(mixed / "dogs")
+
+    def refuse(place: str) -> object:
+        if Path(place) == Path(closed):
+            raise PermissionError(errno.EACCES, "Permission denied", place)
+        return listed(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match=r"dogs/ cannot be read \(Permission denied\); make it"):
+        datasets.counted(of(mixed, tmp_path), silent)
 
 
 def test_one_picture_is_too_few(tmp_path: Path) -> None:
