@@ -30,15 +30,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
 from common import architecture, batches, checkpoint, commandline, config, datasets, limits
 from common.checkpoint import Arrays
-from common.config import Config, UserError
+from common.config import BY_ARCHITECTURE, Config, UserError
 from common.environment import git_commit, processor
+from common.plan import decided
 from compare import engines
 from compare.engines import Engine
 from compare.parity.figures import Free, curves, plot, table
@@ -91,8 +92,10 @@ class ParityArguments:
     architecture: config.Architecture = "mnist28"
     """The two networks."""
 
-    recipe: config.RecipeName | None = None
-    """The training recipe; the published one unless told. Of tuned, with R1, averaged weights and a
+    recipe: Annotated[
+        config.RecipeName, decided(config.RecipeName, "published for mnist28, paper for dcgan")
+    ] = BY_ARCHITECTURE
+    """The training recipe. Of tuned, with R1, averaged weights and a
     learning rate that falls over the second half, the run ends with the longest rung, so that the
     ladder meets all of it."""
 
