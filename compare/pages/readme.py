@@ -30,7 +30,7 @@ PAGES = (
         f"docs/{name}.md"
         for name in (
             "side-by-side", "side-by-side.zh-CN", "parity", "porting-traps", "porting-traps.zh-CN",
-            "speed", "quality", "torture",
+            "pictures", "speed", "quality", "torture",
         )
     ),
 )  # fmt: skip
