@@ -32,6 +32,8 @@ BY_DATASET: Any = None
 BY_ARCHITECTURE: Any = None
 BY_RECIPE: Any = None
 
+UNKNOWN_PICTURES = "pictures"  # of imported weights, until a resume names the data set
+
 SIDES = (32, 64, 128)  # of dcgan's images, in pixels
 
 
@@ -236,7 +238,8 @@ def from_json(values: Any) -> Config:
             raise UserError(
                 f"The config has an unknown field {short(name)}; is it of a newer version?"
             )
-        if not _is_of_type(value, hints[name]):
+        uncounted = name == "train_images" and value is None  # of a folder; see check()
+        if not uncounted and not _is_of_type(value, hints[name]):
             raise UserError(f"The config's field {name!r} cannot be {short(value)}.")
     config = Config(**values)
     try:

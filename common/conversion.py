@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -14,8 +14,8 @@ import tyro
 from common import architecture, checkpoint, commandline
 from common.architecture import Architecture
 from common.checkpoint import Arrays
-from common.config import Config, UserError
-from common.limits import LARGEST_NOISE
+from common.config import UNKNOWN_PICTURES, Config, UserError
+from common.limits import LARGEST_NOISE, LARGEST_WIDTH
 
 Network = Literal["generator", "discriminator"]
 # Write one network of a checkpoint as a file of the framework.
@@ -99,13 +99,20 @@ def _import(
 ) -> str:
     """Write a checkpoint of step 0 from weight files; moments are zero."""
     read = _read(backend, imports, "generator", generator)
+    table = _table(read, "generator")
     if discriminator is not None:
-        read |= _read(backend, imports, "discriminator", Path(discriminator))
-    chosen = replace(
-        Config(),
-        noise_size=_noise_size(read),
+        other = _read(backend, imports, "discriminator", Path(discriminator))
+        theirs = _table(other, "discriminator")
+        if (theirs.image_shape, theirs.width) != (table.image_shape, table.width):
+            raise UserError(
+                f"{generator} and {discriminator} are no pair: the generator makes images of "
+                f"{_sizes(table)}, the discriminator takes {_sizes(theirs)}."
+            )
+        read |= other
+    chosen = Config(
         # float64 weights stay what they are; narrower ones fit into float32.
         precision="float64" if any(a.dtype == np.float64 for a in read.values()) else "float32",
+        **_experiment(table, read),
     )
     arrays = checkpoint.initial(chosen)
     for name, array in read.items():
@@ -115,19 +122,41 @@ def _import(
     except checkpoint.CheckpointError as error:
         sources = " or ".join(str(path) for path in (generator, discriminator) if path is not None)
         raise UserError(f"{sources} cannot be imported: {error}.") from None
-    other = "" if discriminator is not None else "; the discriminator has its initial weights"
-    return f"{generator} -> {target}, at step 0 with zero Adam moments{other}"
+    rest = "" if discriminator is not None else "; the discriminator has its initial weights"
+    return f"{generator} -> {target}, at step 0 with zero Adam moments{rest}"
 
 
-def _noise_size(arrays: Arrays) -> int:
-    """That of a generator's canonical arrays."""
-    sizes = [
-        arrays[name].shape[axis]
-        for name, shape in shapes("generator").items()
-        for axis, length in enumerate(shape)
-        if length is None
-    ]
-    return int(sizes[0])
+def _table(arrays: Arrays, network: str) -> Architecture:
+    """The architecture of a network's canonical arrays."""
+    return table_of(network, [a.shape for name, a in arrays.items() if name.endswith("/kernel")])
+
+
+def _sizes(table: Architecture) -> str:
+    height, width, channels = table.image_shape
+    filters = "" if table.width is None else f" (width {table.width})"
+    return f"{height} x {width} x {channels}{filters}"
+
+
+def _experiment(table: Architecture, arrays: Arrays) -> dict[str, Any]:
+    """The fields of a Config with networks of these sizes. Of dcgan nothing tells the data set: it
+    is named when the training goes on."""
+    if table.name == "mnist28":
+        sizes = [
+            arrays[name].shape[axis]
+            for name, shape in shapes("generator", table).items()
+            for axis, length in enumerate(shape)
+            if length is None
+        ]
+        return {"noise_size": int(sizes[0])}
+    size, _, channels = table.image_shape
+    return {
+        "architecture": "dcgan",
+        "dataset": UNKNOWN_PICTURES,
+        "image_size": size,
+        "channels": channels,
+        "width": table.width,
+        "noise_size": table.noise_size,
+    }
 
 
 def _read(backend: str, imports: dict[str, Import], network: str, path: Path) -> Arrays:
@@ -163,21 +192,39 @@ def _is_there(path: Path) -> bool:
     return path.is_file() or _is_prefix(path) or _is_saved_model(path)
 
 
-def table() -> Architecture:
-    """The architecture that weight files, which name none, are taken to be of."""
-    return architecture.get(Config().architecture, Config().noise_size)
+def table_of(network: str, kernels: Iterable[Sequence[int]]) -> Architecture:
+    """The architecture of a weight file, which names none, by the shapes of its kernels in
+    canonical layout. dcgan's are all of 4x4, and tell its sizes; of the discriminator the noise
+    size is the default one. Whatever else is taken to be mnist28, of its default noise size.
+    """
+    shapes = [tuple(shape) for shape in kernels]
+    sides = {4: 32, 5: 64, 6: 128}
+    # The side next to the image, then the inner one: a transposed kernel has its output first.
+    ends = [shape[2:] for shape in shapes if len(shape) == 4 and shape[:2] == (4, 4)]
+    if len(ends) == len(shapes) and len(ends) in sides:
+        size = sides[len(ends)]
+        for channels, width in ends:
+            if channels in (1, 3) and 1 <= width <= LARGEST_WIDTH:
+                inner = width * size // 8
+                noise = [z for out, z in ends if out == inner and network == "generator"]
+                return architecture.dcgan(noise[0] if noise else 100, size, channels, width)
+    return architecture.mnist28(Config().noise_size)
 
 
 Layout = Callable[[str, np.ndarray, Architecture], np.ndarray]
 Shape = tuple[int | None, ...]  # None: the noise size, which a file decides
 
 
-def shapes(network: str, layout: Layout = lambda name, array, table: array) -> dict[str, Shape]:
+def shapes(
+    network: str, table: Architecture, layout: Layout = lambda name, array, table: array
+) -> dict[str, Shape]:
     """Canonical name -> shape of a network's parameters, in table order.
 
     layout: an implementation's from_canonical_layout, if the shapes are to be its own.
     """
-    first, second = (architecture.get(table().name, size) for size in (1, 2))
+    first = second = table
+    if table.name == "mnist28":
+        first, second = (architecture.get(table.name, size) for size in (1, 2))
 
     def shape(name: str, of: Architecture) -> tuple[int, ...]:
         return layout(name, np.zeros(of.parameters()[name]), of).shape

@@ -25,6 +25,7 @@ def whole_number(least: int, most: int) -> Limit:
 
 
 LARGEST_NOISE = 65_536  # of a noise vector; a converter reads its size off a file
+LARGEST_WIDTH = 1024  # of dcgan, likewise
 
 # The ranges of every command's flags; a dataclass may add to them or change them in its LIMITS.
 _LIMITS: dict[str, Limit] = {
@@ -44,7 +45,7 @@ _LIMITS: dict[str, Limit] = {
     "train_images": whole_number(2, 10**9),
     "image_size": ("32, 64 or 128, or 28 for mnist28", lambda v: v in (28, 32, 64, 128)),
     "channels": ("1 or 3", lambda v: v in (1, 3)),
-    "width": whole_number(1, 1024),
+    "width": whole_number(1, LARGEST_WIDTH),
     "count": whole_number(1, 10**6),
     "walk": whole_number(1, 1000),
     "rounds": whole_number(1, 10_000),

@@ -140,6 +140,14 @@ def _plan_resume(arguments: TrainArguments, given: set[str]) -> Plan:
     may_change = config.resume_may_change(saved.config)
     if saved.config.pictures_digest is not None:
         may_change |= {"dataset"}  # the folder may lie elsewhere now; its pictures are compared
+    imported = saved.config.train_images is None  # by convert, which knows no data
+    if imported:
+        may_change |= {"dataset", "train_images"}
+        if "dataset" not in given:
+            raise UserError(
+                f"{file} was imported from weights, which do not tell their data; name it with "
+                "--dataset."
+            )
     for name in sorted(given & {f.name for f in dataclasses.fields(Config)} - may_change):
         allowed = ", ".join(flag(n) for n in sorted(may_change))
         if name in config.LENGTH:
@@ -157,6 +165,9 @@ def _plan_resume(arguments: TrainArguments, given: set[str]) -> Plan:
         changes["steps"] = None
     chosen = Config(**config.to_json(saved.config) | changes)
     config.check(chosen)
+    if imported:
+        chosen = datasets.counted(chosen)
+        config.check(chosen)
     if total_steps(chosen) < saved.step:
         raise UserError(
             f"{file} is at step {saved.step} already, past the {total_steps(chosen)} steps asked "

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from common import architecture, checkpoint, conversion
+from common.architecture import Architecture
 from common.config import UserError
 from common.quiet import quiet
 from keras_impl import exit_without_engine
@@ -32,14 +33,12 @@ def to_framework(saved: checkpoint.Checkpoint, network: str) -> Any:
     """A network of a checkpoint as a keras.Sequential, on the CPU."""
     from keras_impl import device  # first: it imports Keras and its engine quietly
     from keras_impl.canonical import from_canonical_layout, parameter_tensors
-    from keras_impl.networks import Discriminator, Generator
 
     device.prepare(replace(saved.config, device="cpu"))
     dtype = "float64" if saved.config.precision == "float64" else "float32"
-    generator = network == "generator"
     table = architecture.of(saved.config)
     with device.keras.device("cpu:0"):
-        model = Generator(saved.config.noise_size, dtype) if generator else Discriminator(dtype)
+        model = _network(network, table, dtype)
         for name, variable in parameter_tensors(model, network, table).items():
             variable.assign(from_canonical_layout(name, saved.arrays[name], table))
     return model
@@ -85,11 +84,11 @@ def import_model(network: str, path: Path) -> checkpoint.Arrays:
             f"{path} cannot be read as a .keras file ({type(error).__name__}); save it with "
             "network.save(path)."
         ) from None
-    arrays = _import(network, path, io.BytesIO(content))
+    table, arrays = _import(network, path, io.BytesIO(content))
     layers = _layers(config)
     if layers is None:  # a class of one's own; the names and shapes of its weights were right
         return arrays
-    ours = _layers(json.loads(_network(network).to_json())) or []
+    ours = _layers(json.loads(_network(network, table).to_json())) or []
     _compare_layers(network, path, layers, ours)
     epsilons = [float(x["config"]["epsilon"]) for x in layers if "epsilon" in x["config"]]
     variances = [name for name in arrays if name.endswith("/moving_variance")]
@@ -162,11 +161,13 @@ def import_weights(network: str, path: Path) -> checkpoint.Arrays:
 
     It holds no epsilon and no slope: those are taken to be ours, 1e-5 and 0.01.
     """
-    return _import(network, path, io.BytesIO(path.read_bytes()))
+    return _import(network, path, io.BytesIO(path.read_bytes()))[1]
 
 
-def _import(network: str, path: Path, content: io.BytesIO) -> checkpoint.Arrays:
-    """The arrays of an HDF5 file of weights under their canonical names."""
+def _import(
+    network: str, path: Path, content: io.BytesIO
+) -> tuple[Architecture, checkpoint.Arrays]:
+    """The architecture of an HDF5 file of weights, and its arrays under their canonical names."""
     values = _read(path, content)
     if any(name.startswith("model_weights/") for name in values):
         raise UserError(
@@ -179,13 +180,14 @@ def _import(network: str, path: Path, content: io.BytesIO) -> checkpoint.Arrays:
             f"{path}: the optimizer's moments are left out, since Keras's Adam counts and places "
             "its epsilon in its own way; training goes on with moments of zero."
         )
+    table = conversion.table_of(network, [a.shape for a in values.values() if a.ndim > 1])
     arrays = conversion.collect(
-        path, network, values, _stored_names(network), conversion.shapes(network)
+        path, network, values, _stored_names(network, table), conversion.shapes(network, table)
     )
     for name, array in arrays.items():
         if array.dtype.kind != "f":
             raise UserError(f"{path}: {name} holds {array.dtype}, not floating point.")
-    return arrays
+    return table, arrays
 
 
 def _read(path: Path, content: io.BytesIO) -> dict[str, np.ndarray]:
@@ -209,25 +211,25 @@ def _read(path: Path, content: io.BytesIO) -> dict[str, np.ndarray]:
     return values
 
 
-def _network(network: str) -> Any:
+def _network(network: str, table: Architecture, dtype: str | None = None) -> Any:
     """A fresh network on the CPU."""
     from keras_impl import device  # first: it imports Keras and its engine quietly
-    from keras_impl.networks import Discriminator, Generator
+    from keras_impl.architectures import make_discriminator, make_generator
 
     with device.keras.device("cpu:0"):
-        return Generator() if network == "generator" else Discriminator()
+        return (make_generator if network == "generator" else make_discriminator)(table, dtype)
 
 
-def _stored_names(network: str) -> dict[str, str]:
+def _stored_names(network: str, table: Architecture) -> dict[str, str]:
     """Canonical name -> name in a file of Keras's, seen in a file of ours.
 
     Keras names a layer by its class and its number: layers/dense_1/vars/0.
     """
-    model = _network(network)
+    model = _network(network, table)
     from keras_impl.canonical import parameter_tensors
 
     with quiet(), tempfile.TemporaryDirectory() as folder:
-        variables = parameter_tensors(model, network, conversion.table())
+        variables = parameter_tensors(model, network, table)
         for mark, variable in enumerate(variables.values()):
             variable.assign(np.full(variable.shape, mark, np.float32))
         file = Path(folder) / "marked.weights.h5"

@@ -1,7 +1,8 @@
 """PyTorch's own weight files <-> checkpoints: `python -m pytorch_impl.convert --help`.
 
-.pth is a state_dict as the tutorial's classes save it; .pt2 is the generator as torch.export writes
-it: noise (N, Z) -> images (N, C, H, W) in evaluation mode, any N.
+.pth is a state_dict as the classes of the tutorial or of PyTorch's DCGAN example save it; .pt2 is
+the generator as torch.export writes it: noise (N, Z) -> images (N, C, H, W) in evaluation mode, any
+N.
 """
 
 from __future__ import annotations
@@ -22,13 +23,12 @@ def to_framework(saved: checkpoint.Checkpoint, network: str) -> Any:
     import torch
 
     from pytorch_impl import canonical
-    from pytorch_impl.networks import Discriminator, Generator
+    from pytorch_impl.architectures import make_discriminator, make_generator
 
-    generator = network == "generator"
-    module = Generator(saved.config.noise_size) if generator else Discriminator()
+    table = architecture.of(saved.config)
+    module = make_generator(table) if network == "generator" else make_discriminator(table)
     if saved.config.precision == "float64":
         module = module.double()
-    table = architecture.of(saved.config)
     with torch.no_grad():
         for name, tensor in canonical.parameter_tensors(module, network, table).items():
             array = canonical.from_canonical_layout(name, saved.arrays[name], table)
@@ -37,7 +37,8 @@ def to_framework(saved: checkpoint.Checkpoint, network: str) -> Any:
 
 
 def export_state_dict(saved: checkpoint.Checkpoint, network: str, path: Path) -> None:
-    """Write a state_dict that loads into the tutorial's own classes with strict=True."""
+    """Write a state_dict that loads with strict=True into the classes of the tutorial, or for dcgan
+    of PyTorch's DCGAN example."""
     import torch
 
     content = io.BytesIO()
@@ -63,7 +64,8 @@ def export_program(saved: checkpoint.Checkpoint, network: str, path: Path) -> No
 
 
 def import_state_dict(network: str, path: Path) -> checkpoint.Arrays:
-    """Read a state_dict of the tutorial's classes, or of one nn.Sequential with the same layers.
+    """Read a state_dict of the tutorial's classes or of PyTorch's DCGAN example, or of one
+    nn.Sequential with the same layers.
 
     Such a dict may lie under the network's name in a dict of several; prefixes of DataParallel and
     torch.compile are dropped. UserError if it is of another architecture.
@@ -72,11 +74,12 @@ def import_state_dict(network: str, path: Path) -> checkpoint.Arrays:
 
     values = _without_prefixes(_load(network, path))
     values = {k: v for k, v in values.items() if not k.endswith("num_batches_tracked")}
-    table = conversion.table()
+    kernels = [v.permute(2, 3, 1, 0).shape if v.dim() == 4 else v.shape for v in values.values()]
+    table = conversion.table_of(network, [shape for shape in kernels if len(shape) > 1])
     ours = canonical.parameter_names(network, table)
     theirs = _names_in_sequential(values, list(ours.values()))
     names = {name: theirs.get(child, child) for name, child in ours.items()}
-    wanted = conversion.shapes(network, canonical.from_canonical_layout)
+    wanted = conversion.shapes(network, table, canonical.from_canonical_layout)
     return {
         name: canonical.to_canonical_layout(name, _numpy(path, names[name], tensor), table)
         for name, tensor in conversion.collect(path, network, values, names, wanted).items()

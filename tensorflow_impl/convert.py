@@ -24,17 +24,15 @@ from common.config import UserError
 def to_framework(saved: checkpoint.Checkpoint, network: str) -> Any:
     """A network of a checkpoint as a tf.Module on the CPU."""
     from tensorflow_impl import device  # first: it imports TensorFlow quietly
+    from tensorflow_impl.architectures import make_discriminator, make_generator
     from tensorflow_impl.canonical import from_canonical_layout, parameter_tensors
-    from tensorflow_impl.networks import Discriminator, Generator
 
     tf = device.tf
     dtype = tf.float64 if saved.config.precision == "float64" else tf.float32
     with tf.device(device.CPU):
-        if network == "generator":
-            module: Any = Generator(saved.config.noise_size, dtype)
-        else:
-            module = Discriminator(dtype)
         table = architecture.of(saved.config)
+        make = make_generator if network == "generator" else make_discriminator
+        module = make(table, dtype)
         for name, tensor in parameter_tensors(module, network, table).items():
             tensor.assign(from_canonical_layout(name, saved.arrays[name], table))
     return module
@@ -70,7 +68,7 @@ def export_saved_model(saved: checkpoint.Checkpoint, network: str, path: Path) -
     module = to_framework(saved, network)
     import tensorflow as tf
 
-    dtype = module.dense1.kernel.dtype
+    dtype = module.variables[0].dtype
     table = architecture.of(saved.config)
     shape: tuple[int, ...]
     if network == "generator":
@@ -112,7 +110,8 @@ def import_checkpoint(network: str, path: Path) -> checkpoint.Arrays:
     several objects must call the network `generator` or `discriminator`. Optimizers are left out.
     """
     values = _read(network, path)
-    wanted = conversion.shapes(network)
+    kernels = [a.shape for a in values.values() if a.ndim > 1]
+    wanted = conversion.shapes(network, conversion.table_of(network, kernels))
     names = {name: name.removeprefix(f"{network}/") for name in wanted}
     if set(names.values()) != set(values):
         names = _names_by_shape(network, path, values, wanted)

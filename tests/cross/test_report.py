@@ -20,7 +20,7 @@ from common import batches, checkpoint
 from common.config import UserError
 from compare import engines
 from compare import runs as training
-from compare.quality import progress
+from compare.quality import progress, scorer
 from compare.report import build as report
 from compare.report import certificate, records, sidebyside
 from tests.cross.made_runs import STEPS, VERSIONS, edit, embedded, paths
@@ -218,6 +218,8 @@ def test_states_on_the_way_are_kept_scored_and_removed(
     monkeypatch.setattr(progress.evaluate, "images_of", lambda *_: "images")
 
     class Scorer:
+        kind = scorer.Scorer.kind
+
         def frechet_distance(self, images: object) -> float:
             assert images == "images"
             return 7.5
