@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common import checkpoint
-from common.config import Config
+from common import checkpoint, commandline
+from common.config import Config, UserError
+from common.plan import Plan, TrainArguments, make_plan
 
 pytestmark = pytest.mark.long_run
 
@@ -67,3 +69,72 @@ def test_float64_stays_float64(
     for name, array in exact.arrays.items():
         if name.startswith("generator/"):
             np.testing.assert_array_equal(found.arrays[name], array, err_msg=name)
+
+
+# ------------------------------------------------------------------ the paper's networks
+
+
+@pytest.fixture(params=[(32, 3, 4, 100), pytest.param((64, 1, 2, 7), marks=pytest.mark.slow)])
+def paper(request: pytest.FixtureRequest, statistics: Callable) -> checkpoint.Checkpoint:
+    """A state of small networks of dcgan with running statistics of its own."""
+    size, channels, width, noise = request.param
+    config = Config(
+        dataset="drawn", train_images=64, image_size=size, channels=channels, width=width,
+        noise_size=noise, device="cpu",
+    )  # fmt: skip
+    return checkpoint.Checkpoint(statistics(config), config, 0, "x", {})
+
+
+def test_the_papers_networks_there_and_back(
+    ending: str, package: str, paper: checkpoint.Checkpoint, tmp_path: Path,
+    convert_command: Callable, assert_close: Callable,
+) -> None:  # fmt: skip
+    """Which architecture and of which sizes is read off the kernels."""
+    exports = importlib.import_module(f"{package}.convert").EXPORTS
+    g, d = (file(tmp_path, name, ending) for name in "gd")
+    exports[ending](paper, "generator", g)
+    exports[ending](paper, "discriminator", d)
+    back = tmp_path / "back.safetensors"
+    convert_command(g, back, "--discriminator", d)
+    found = checkpoint.load(back)
+    assert_close(found.arrays, paper.arrays, 0)
+    for name in ("architecture", "recipe", "image_size", "channels", "width", "noise_size"):
+        assert getattr(found.config, name) == getattr(paper.config, name)
+    assert found.config.train_images is None  # until a resume names the data
+    other = tmp_path / "other.safetensors"
+    convert_command(d, other, refused="it is no generator of this architecture")
+    wider = dataclasses.replace(paper.config, width=8)
+    exports[ending](
+        dataclasses.replace(paper, config=wider, arrays=checkpoint.initial(wider)),
+        "discriminator",
+        file(tmp_path, "wide", ending),
+    )
+    convert_command(
+        g, other, "--discriminator", file(tmp_path, "wide", ending), refused="are no pair: the "
+    )
+    assert not other.exists()
+
+
+def test_imported_weights_go_on_with_data_that_is_named(
+    ending: str, package: str, paper: checkpoint.Checkpoint, tmp_path: Path,
+    convert_command: Callable,
+) -> None:  # fmt: skip
+    exports = importlib.import_module(f"{package}.convert").EXPORTS
+    g, back = file(tmp_path, "g", ending), tmp_path / "back.safetensors"
+    exports[ending](paper, "generator", g)
+    convert_command(g, back)
+
+    def plan(*argv: str) -> Plan:
+        words = ["--resume", str(back), "--out", str(tmp_path / "run"), *argv]
+        return make_plan(*commandline.parse(TrainArguments, words, "train", ""), "x")
+
+    with pytest.raises(UserError, match="imported from weights, which do not tell their data"):
+        plan()
+    size, channels = paper.config.image_size, paper.config.channels
+    fits = {(32, 3): "stacked-mnist"}.get((size, channels))
+    other = {1: "cifar10", 3: "mnist"}[channels]
+    with pytest.raises(UserError, match=f"The pictures of {other} have"):
+        plan("--dataset", other)
+    if fits is not None:
+        chosen = plan("--dataset", fits).config
+        assert (chosen.dataset, chosen.train_images, chosen.width) == (fits, 50_000, 4)

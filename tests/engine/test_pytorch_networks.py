@@ -10,9 +10,9 @@ import torch
 import torchvision
 
 from common import architecture, batches, datasets
-from pytorch_impl import backend, canonical
+from pytorch_impl import backend, canonical, dcgan
 from pytorch_impl.networks import Discriminator, Generator
-from tests.engine import published
+from tests.engine import example, published
 
 TABLE = architecture.get("mnist28", 96)
 PAIRS = [
@@ -101,3 +101,25 @@ def test_torchvision_reads_the_same_files(split: str, data_dir: str) -> None:
         theirs.data.numpy(), datasets.mnist_images(data_dir, split)[..., 0]
     )
     np.testing.assert_array_equal(theirs.targets.numpy(), datasets.mnist_labels(data_dir, split))
+
+
+def test_a_state_dict_of_the_example_loads_and_gives_the_same_bits() -> None:
+    """PyTorch's DCGAN example, of 32 pixels: D there ends in a sigmoid."""
+    torch.manual_seed(0)
+    theirs = example.Discriminator(3, 8), example.Generator(100, 3, 8)
+    ours = dcgan.Discriminator(32, 3, 8), dcgan.Generator(32, 3, 8)
+    z, x = torch.randn(6, 100), torch.rand(6, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        for their, our in zip(theirs, ours, strict=True):
+            for tensor in their.state_dict().values():  # running statistics, too
+                if tensor.is_floating_point():
+                    tensor.copy_(torch.rand_like(tensor) + 0.5 if tensor.dim() == 1 else tensor)
+            our.load_state_dict(their.state_dict(), strict=True)
+            assert our.state_dict().keys() == their.state_dict().keys()
+            for training in (True, False):
+                their.train(training)
+                our.train(training)
+                if isinstance(our, dcgan.Discriminator):
+                    assert torch.equal(our(x).sigmoid().view(-1), their(x))
+                else:
+                    assert torch.equal(our(z), their(z[:, :, None, None]))
