@@ -72,6 +72,17 @@ RECIPES = {
     "dcgan": {
         # Radford et al. 2016, section 4; the length of the noise vector is that of their code.
         "paper": Recipe(learning_rate=2e-4, beta1=0.5, beta2=0.999, batch_size=128, noise_size=100),
+        # No R1: D's batch norm would make it a penalty on a batch.
+        "tuned": Recipe(
+            learning_rate=2e-4,
+            beta1=0.5,
+            beta2=0.999,
+            batch_size=128,
+            noise_size=100,
+            generator_rate=4.0,
+            decays=True,
+            average=0.999,
+        ),
     },
 }
 
