@@ -62,7 +62,15 @@ CELLS = {
     "`tape.gradient(loss, parameters)` of the wanted ones": "只对需要的变量 `tape.gradient(loss, parameters)`",
     "leave the flag; take the gradients of the wanted variables alone": "不动这个标志；只取需要的变量的梯度",
     "the same": "相同",
-    "two calls of D wherever it has batch norm; here it has none": "凡是 D 里有批归一化，就调用 D 两次；这里没有",
+    "two calls of D wherever it has batch norm: `judge` in `step.py`": "凡是 D 里有批归一化，就调用 D 两次：`step.py` 里的 `judge`",
+    "D stays in training mode for G's update": "更新 G 时 D 也留在训练模式",
+    "`D(fake, training=True)` for G's update": "更新 G 时用 `D(fake, training=True)`",
+    "`requires_grad_(False)` leaves D's weights alone, and its mode too": "`requires_grad_(False)` 不动 D 的权重，也不动它的模式",
+    "`tape.gradient(loss, g_parameters)`, with `D(fake, training=True)`": "`tape.gradient(loss, g_parameters)`，配合 `D(fake, training=True)`",
+    "the gradient of the images, with `D(fake, training=True)`": "对图像求梯度，配合 `D(fake, training=True)`",
+    "its own: n / (n - 1), n = 32": "本来如此：n / (n - 1)，n = 32",
+    "D's running mean after an iteration": "一次迭代之后 D 的滑动均值",
+    "running variance, 2 images of 4x4": "滑动方差，2 张 4x4 的图",
     "`epsilon * tf.sqrt(1 - beta2**t)` in `tf.raw_ops.ResourceApplyAdam`": "在 `tf.raw_ops.ResourceApplyAdam` 中用 `epsilon * tf.sqrt(1 - beta2**t)`",
     "a subclass whose epsilon is multiplied by `sqrt(1 - beta2**t)`": "子类，epsilon 乘以 `sqrt(1 - beta2**t)`",
     "compute it from the step's count, inside the graph": "在计算图内由步数算出",
@@ -159,6 +167,18 @@ TRAPS = {
     "real and fake in one batch": (
         "真假图像放进一个批次",
         "D 只调用一次更快；但 D 里的批归一化会混合两者的统计量",
+    ),
+    "D's running statistics in G's update": (
+        "更新 G 时 D 的滑动统计量",
+        "朴素的循环每次迭代更新它们三次：真图像、假图像，以及更新 G 时的同一批假图像",
+    ),
+    "D in evaluation mode in G's update": (
+        "更新 G 时 D 处于评估模式",
+        "本意是不动 D；结果 G 面对的函数不是 D 训练时的那一个",
+    ),
+    "running variance of 4x4 maps": (
+        "4x4 特征图的滑动方差",
+        "批次和特征图越小，有偏和无偏的方差相差越大",
     ),
     "where Adam's epsilon stands": (
         "Adam 的 epsilon 加在哪里",

@@ -17,7 +17,6 @@ from compare import engines
 from compare.parity.rungs import ANCHOR_STEPS
 from compare.worker import Tasks, serve
 
-
 # Times that both networks see the first batch on rung 1. dcgan's small weights leave D's layers a
 # variance below 0.01. With running variances of 1 evaluation mode then leaves nothing of an image
 # but rounding, so they are brought to the images' own: 0.9^64 is 0.001.

@@ -64,6 +64,7 @@ from keras_impl import losses as keras_losses  # noqa: E402
 from keras_impl import step as keras_step  # noqa: E402
 from pytorch_impl import backend as torch_backend  # noqa: E402
 from pytorch_impl import canonical as torch_canonical  # noqa: E402
+from pytorch_impl import dcgan as torch_dcgan  # noqa: E402
 from pytorch_impl import losses as torch_losses  # noqa: E402
 from pytorch_impl import state as torch_state  # noqa: E402
 from pytorch_impl import step as torch_step  # noqa: E402
@@ -109,6 +110,43 @@ def trap(*texts: str, **rest: Any) -> Callable[[Measure], Measure]:
 
 
 # ------------------------------------------------------------------ what the entries share
+
+
+class Paper:
+    """A run of the paper's networks before its first step, and stock layers with its weights."""
+
+    def __init__(self) -> None:
+        config = Config(
+            dataset="drawn", train_images=64, image_size=32, width=4, batch_size=8,
+            precision="float64", device="cpu",
+        )  # fmt: skip
+        self.images = np.random.default_rng(0).integers(0, 256, (1, 8, 32, 32, 3), np.uint8)
+        self.z = batches.noise(0, 0, 8, 100)
+        self.state = torch_backend.make_state(config, checkpoint.initial(config))
+        self.start = [
+            {k: v.clone() for k, v in network.state_dict().items()}
+            for network in (self.state.discriminator, self.state.generator)
+        ]
+        self.real = torch_step.scale_images(torch.from_numpy(self.images[0]), F64)
+        self.noise = torch.from_numpy(self.z).double()
+        self.fake = self.generator()(self.noise).detach()
+
+    def discriminator(self) -> torch_dcgan.Discriminator:
+        D = torch_dcgan.Discriminator(32, 3, 4).double()
+        D.load_state_dict(self.start[0])
+        return D
+
+    def generator(self) -> torch_dcgan.Generator:
+        G = torch_dcgan.Generator(32, 3, 4).double()
+        G.load_state_dict(self.start[1])
+        return G
+
+    def after(self) -> nn.Module:
+        """D after the first iteration."""
+        if self.state.step == 0:
+            with torch.enable_grad():
+                torch_backend.train_chunk(self.state, self.images, self.z[None])
+        return self.state.discriminator
 
 
 def array(x: Any) -> np.ndarray:
@@ -375,16 +413,91 @@ def one_run_of_g() -> tuple[float, float]:
     "outputs for the real half",
     at_least=0.1,
     at_most=1e-13,
-    pytorch="two calls of D wherever it has batch norm; here it has none",
+    pytorch="two calls of D wherever it has batch norm: `judge` in `step.py`",
     tensorflow="the same",
     keras="the same",
 )
 @torch.no_grad()
 def one_batch() -> tuple[float, float]:
-    norm, real = nn.BatchNorm2d(8, dtype=F64), nchw(IMAGES)
-    naive = distance(norm(torch.cat([real, 2 * real + 1]))[:9], norm(real))
-    D, x = torch_run().discriminator, torch.from_numpy(np.tanh(normal(8, 1, 28, 28)))
-    return naive, distance(D(x)[:4], D(x[:4]))
+    paper = Paper()
+    D = paper.discriminator()
+    wanted = D(paper.real)
+    ours = torch_step.judge(paper.state, paper.real, paper.fake)[0]
+    return distance(D(torch.cat([paper.real, paper.fake]))[:8], wanted), distance(ours, wanted)
+
+
+@trap(
+    "D's running statistics in G's update",
+    "the plain loop moves them three times an iteration: real, fakes, and the fakes again for G",
+    "D's running mean after an iteration",
+    at_least=0.05,
+    at_most=1e-12,
+    pytorch="D stays in training mode for G's update",
+    tensorflow="`D(fake, training=True)` for G's update",
+    keras="the same",
+)
+@torch.no_grad()
+def three_moves() -> tuple[float, float]:
+    paper = Paper()
+    D = paper.discriminator()
+    D(paper.real)
+    D(paper.fake)
+    twice = D.main[3].running_mean.clone()
+    ours = paper.after().main[3].running_mean
+    for parameter, updated in zip(D.parameters(), paper.after().parameters(), strict=True):
+        parameter.copy_(updated)
+    D(paper.fake)  # by the D just updated
+    wanted = D.main[3].running_mean
+    return distance(twice, wanted), distance(ours, wanted)
+
+
+@trap(
+    "D in evaluation mode in G's update",
+    "meant to leave D alone; G then learns against another function than the one D was trained as",
+    "G's gradients",
+    at_least=0.5,
+    at_most=1e-12,
+    pytorch="`requires_grad_(False)` leaves D's weights alone, and its mode too",
+    tensorflow="`tape.gradient(loss, g_parameters)`, with `D(fake, training=True)`",
+    keras="the gradient of the images, with `D(fake, training=True)`",
+)
+def evaluated_d() -> tuple[float, float]:
+    paper = Paper()
+    updated = paper.after()
+    first = paper.state.g_optimizer.state[paper.state.generator.main[0].weight]["exp_avg"]
+    ours = first / (1 - paper.state.config.beta1)  # after one step m = (1 - beta1) g
+    found = []
+    for training in (True, False):
+        D = paper.discriminator().train(training)
+        with torch.no_grad():
+            for parameter, new in zip(D.parameters(), updated.parameters(), strict=True):
+                parameter.copy_(new)
+        G = paper.generator()
+        loss = torch_losses.generator_loss(D(G(paper.noise)))
+        found.append(torch.autograd.grad(loss, G.main[0].weight)[0])
+    return distance(found[1], found[0]), distance(ours, found[0])
+
+
+@trap(
+    "running variance of 4x4 maps",
+    "the smaller the batch and the map, the more biased and unbiased variance differ",
+    "running variance, 2 images of 4x4",
+    at_least=1 / 33,
+    at_most=1e-13,
+    pytorch="its own: n / (n - 1), n = 32",
+    tensorflow="`n / (n - 1)` times `tf.nn.moments`'s",
+    keras="a subclass: `keras_impl/layers.py`",
+)
+def small_maps() -> tuple[float, float]:
+    maps = normal(2, 4, 4, 8)
+    wanted = nn.BatchNorm2d(8, momentum=1.0, dtype=F64)
+    wanted(nchw(maps))
+    naive = keras.layers.BatchNormalization(momentum=0.0, dtype="float64")
+    naive(maps, training=True)
+    ours = tf_layers.BatchNorm(8, 1.0, tf.float64)
+    ours(tf.constant(maps), training=True)
+    a, b = (distance(x.moving_variance, wanted.running_var) for x in (naive, ours))
+    return a, b
 
 
 # ------------------------------------------------------------------ Adam

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common import architecture, batches, checkpoint, recipes
+from common import architecture, batches, checkpoint
 from common.config import Config
 
 SMALL = {
@@ -133,20 +133,15 @@ def test_other_precisions_train(backend: Any, lend: Callable, precision: str) ->
     assert {a.dtype for n, a in arrays.items() if n not in checkpoint.COUNTS} == {np.dtype("f4")}
 
 
-@pytest.mark.slow
-def test_an_averaged_generator_is_averaged(
-    backend: Any, make_state: Callable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A recipe of the paper's networks may average; one step at rate 9/10 from equal weights."""
-    averaging = recipes.Recipe(
-        learning_rate=2e-4, beta1=0.5, beta2=0.999, batch_size=16, noise_size=100, average=0.999
-    )
-    monkeypatch.setitem(recipes.RECIPES["dcgan"], "paper", averaging)
-    state = make_state(**SMALL)
+def test_recipe_tuned_averages_the_generator(backend: Any, lend: Callable) -> None:
+    """One step at rate 9/10 from equal weights."""
+    state = lend(recipe="tuned")
     start = backend.to_canonical(state)
     backend.train_chunk(state, *data(state.config, 1))
     end = backend.to_canonical(state)
-    for name in (n for n in start if n.startswith("average/")):
+    averaged = [name for name in start if name.startswith("average/")]
+    assert len(averaged) == 16
+    for name in averaged:
         plain = name.removeprefix("average/")
         wanted = start[plain] + 0.9 * (end[plain] - start[plain])
         np.testing.assert_allclose(end[name], wanted, rtol=1e-12, atol=1e-15)
