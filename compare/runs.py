@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import checkpoint, commandline, config
+from common import checkpoint, commandline, config, datasets
 from common.checkpoint import FILE_NAME as CHECKPOINT
 from common.config import Config
-from common.limits import UserError
+from common.limits import UserError, flag
 from common.plan import run_name
 from compare import engines
 from compare.engines import Engine
@@ -80,6 +80,8 @@ def jobs(chosen: Sequence[Engine], seeds: str, runs_dir: str, **settings: Any) -
     found = []
     for seed in range(max(counts)):
         each = Config(seed=seed, **settings)
+        config.check(each)
+        each = datasets.counted(each)
         config.check(each)
         for engine, count in zip(chosen, counts, strict=True):
             run = directory(runs_dir, engine, each)
@@ -180,7 +182,11 @@ def _arguments(job: Job) -> list[object]:
     if (run / CHECKPOINT).exists():
         return ["--resume", run, *free]
     steps = [] if settings.steps is None else ["--steps", settings.steps]
-    chosen = ["--seed", settings.seed, "--recipe", settings.recipe]
+    chosen = ["--seed", settings.seed, "--recipe", settings.recipe, "--dataset", settings.dataset]
+    chosen += ["--architecture", settings.architecture]
+    if settings.architecture == "dcgan":
+        for name in ("image_size", "channels", "width"):
+            chosen += [flag(name), getattr(settings, name)]
     chosen += ["--precision", settings.precision, *steps]
     return [*chosen, *free, "--out", run, "--overwrite"]
 

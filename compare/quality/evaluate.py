@@ -281,6 +281,18 @@ def scores(run: Path, engine: Engine, scorer: Scorer) -> dict[str, Any]:
     return evaluate(subject(str(run), engine.name), scorer, COUNT, SAMPLE_SEED)
 
 
+def said(run: Path, engine: Engine, scorer: PictureScorer) -> list[str]:
+    """A run scored anew into its quality.json, in words: measure by measure beside the floor."""
+    print(f"scoring {run} ...", flush=True)
+    record = evaluate(subject(str(run), engine.name), scorer, scorer.count, SAMPLE_SEED)
+    values, floor = (cells(record[of], None, scorer.columns) for of in ("measures", "floor"))
+    titles = [title for title, _ in scorer.columns.values()]
+    return [
+        f"{title}: {value} ({scorer.floor_name}: {least})"
+        for title, value, least in zip(titles, values, floor, strict=True)
+    ]
+
+
 def stored(run: Path) -> dict[str, Any] | None:
     """A run's quality.json, if it is complete, of its present checkpoint and by this extractor."""
     record = runs.read_json(run / FILE_NAME)

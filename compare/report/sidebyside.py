@@ -18,17 +18,18 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from common import commandline, config
+from common import commandline, config, datasets
 from common.checkpoint import FILE_NAME as CHECKPOINT
 from common.config import Config
-from common.datasets import ensure_mnist
 from common.environment import processor
 from common.limits import UserError
+from common.plan import decided
 from compare import engines, runs
 from compare.quality import evaluate, progress
-from compare.quality.scorer import Scorer
+from compare.quality.pictures import PictureScorer, judge
+from compare.quality.scorer import Kind, Scorer
 from compare.report import build as report
 from compare.report import records
 from compare.report.records import Record
@@ -37,6 +38,13 @@ from compare.runs import Job, Outcome
 STATES = 7  # of a run that are scored before its last one
 SHORTEST = 50  # steps between two of them: scoring one takes as long as some dozens of steps
 GRIDS = 8  # sample grids of a short run, which training's own default would leave without
+
+
+# Fields of a Config that the command line may choose.
+SETTINGS = (
+    "steps", "dataset", "architecture", "image_size", "channels", "width", "recipe", "precision",
+    "data_dir",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,9 +58,33 @@ class CompareArguments:
     """How many seeds, from 0 on: one number for all engines, or one for each (5,3,3)."""
 
     steps: int | None = None
-    """Iterations of each run (default: the published 1,953)."""
+    """Iterations of each run (default: 5 epochs; of MNIST the published 1,953)."""
 
-    recipe: Literal["published", "tuned"] = "published"
+    dataset: str = Config.dataset
+    """Training images: a data set's name, or the path of a folder of pictures."""
+
+    architecture: Annotated[
+        config.Architecture,
+        decided(config.Architecture, "mnist28 for pictures of 28 pixels, else dcgan"),
+    ] = config.BY_DATASET
+    """The two networks."""
+
+    image_size: Annotated[int, decided(int, "the pictures' own, of a folder 64")] = (
+        config.BY_ARCHITECTURE
+    )
+    """Side of the images in pixels."""
+
+    channels: Annotated[int, decided(int, "the pictures' own, of a folder 3")] = (
+        config.BY_ARCHITECTURE
+    )
+    """Colours of an image: 1 or 3."""
+
+    width: Annotated[int, decided(int, "64")] = config.BY_ARCHITECTURE
+    """Filters of dcgan's layers next to the image."""
+
+    recipe: Annotated[
+        config.RecipeName, decided(config.RecipeName, "published for mnist28, paper for dcgan")
+    ] = config.BY_ARCHITECTURE
     """The training recipe."""
 
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
@@ -87,10 +119,7 @@ def plan(arguments: CompareArguments) -> list[Job]:
         chosen,
         arguments.seeds,
         arguments.runs_dir,
-        steps=arguments.steps,
-        recipe=arguments.recipe,
-        precision=arguments.precision,
-        data_dir=arguments.data_dir,
+        **{name: getattr(arguments, name) for name in SETTINGS},
     )
     return [dataclasses.replace(job, settings=_paced(job.settings)) for job in jobs]
 
@@ -112,7 +141,7 @@ class Scoring:
 
     def __init__(self, data_dir: str, wanted: bool) -> None:
         self._data_dir, self._wanted = data_dir, wanted
-        self._scorer: Scorer | None = None
+        self._scorer: Scorer | PictureScorer | None = None
         self.failed = False
 
     def __call__(self, job: Job) -> None:
@@ -122,9 +151,13 @@ class Scoring:
         if not (job.run / CHECKPOINT).exists():
             return
         try:
-            self._scorer = self._scorer or Scorer(self._data_dir)
-            progress.score(job.run, job.engine, self._scorer)
-            evaluate.scores(job.run, job.engine, self._scorer)
+            self._scorer = self._scorer or judge(job.settings, self._data_dir)
+            if isinstance(self._scorer, Scorer):
+                progress.score(job.run, job.engine, self._scorer)
+                evaluate.scores(job.run, job.engine, self._scorer)
+            else:  # the page's columns are those of digits, so these are said here
+                for line in evaluate.said(job.run, job.engine, self._scorer):
+                    print(f"  {line}", flush=True)
         except UserError as error:
             self.failed = True
             print(f"warning: {error}", file=sys.stderr, flush=True)
@@ -135,7 +168,9 @@ def train_and_score(jobs: list[Job], score: Callable[[Job], None]) -> list[Recor
     found = []
     for job in jobs:
         last = config.total_steps(job.settings)
-        outcome = runs.train(job, progress.keeping(job.run, last)) or Outcome("unfinished")
+        digits = Kind.of(job.settings) == Scorer.kind
+        states = progress.keeping(job.run, last) if digits else None
+        outcome = runs.train(job, states) or Outcome("unfinished")
         score(job)
         if (job.run / "config.json").exists():
             found.append(records.read(job.run))
@@ -156,7 +191,7 @@ def main() -> None:
         )
         jobs = plan(arguments)
         try:
-            ensure_mnist(arguments.data_dir, wanted=())
+            datasets.load(jobs[0].settings)  # once, and before the first process
             print(f"{len(jobs)} runs on {processor()}, one at a time", flush=True)
             score = Scoring(arguments.data_dir, arguments.score == "yes")
             shown = train_and_score(jobs, score)
