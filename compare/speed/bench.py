@@ -23,6 +23,7 @@ from typing import Any, cast
 from tqdm import tqdm
 
 from common import architecture, checkpoint, commandline, config
+from common.architecture import Architecture
 from common.config import Config, Device, Precision
 from common.datasets import ensure_mnist
 from common.environment import git_commit, processor, versions
@@ -40,6 +41,7 @@ BASELINES = {
     "keras-torch": "Keras `train_step` under `fit`, on torch",
     "keras-jax": "Keras in a jitted loop, on JAX",
 }
+PAPER_BASELINE = "PyTorch's DCGAN example"  # whatever the engine
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,12 @@ class BenchArguments:
 
     batch_sizes: str = "128"
     """Images per iteration, separated by commas."""
+
+    architecture: config.Architecture = "mnist28"
+    """The two networks; dcgan's on random images, against PyTorch's DCGAN example."""
+
+    image_size: int = 64
+    """Side of dcgan's images in pixels: 32, 64 or 128, in colour."""
 
     compile: bool = False
     """Let each framework's compiler fuse the steps."""
@@ -83,7 +91,11 @@ class BenchArguments:
 def measure_pair(engine: Engine, chosen: Config, rounds: int, turn: int) -> list[dict[str, Any]]:
     """An engine's row and its baseline's, from turns that alternate."""
     plain = dataclasses.replace(chosen, precision="float32", compile=False)
-    with Timed(engine, chosen) as ours, Timed(engine, plain, baseline_of(engine)) as baseline:
+    paper = chosen.architecture == "dcgan"  # of any pictures: random ones do
+    with (
+        Timed(engine, chosen, random_images=paper) as ours,
+        Timed(engine, plain, baseline_of(engine, plain), random_images=paper) as baseline,
+    ):
         steps = turn or (10 if ours.on_cpu else 250)
         # What a process finds in the caches after another's turn is not its own: the first
         # iterations of a turn are not timed. On a GPU they have a turn's length, whose graph may
@@ -107,7 +119,7 @@ def measure_pair(engine: Engine, chosen: Config, rounds: int, turn: int) -> list
         },
         {
             **shared,
-            "name": BASELINES[engine.name],
+            "name": PAPER_BASELINE if paper else BASELINES[engine.name],
             "precision": "float32",
             "compile": False,
             "times_baseline": None,
@@ -171,13 +183,14 @@ def best_rates(found: dict[str, dict[str, Any]]) -> limits.Rates:
 
 
 def with_limits(
-    rows: list[dict[str, Any]], rates: dict[tuple[str, str], limits.Rates]
+    rows: list[dict[str, Any]],
+    rates: dict[tuple[str, str], limits.Rates],
+    table: Architecture,
 ) -> list[dict[str, Any]]:
     """The rows with the least ms of an iteration, and how many times that they take.
 
     rates: of a (precision, device) as it was asked for.
     """
-    table = architecture.get(Config().architecture, Config().noise_size)
     done = []
     for row in rows:
         rate = rates.get((row["precision"], row["asked_device"]))
@@ -213,6 +226,13 @@ def read(arguments: BenchArguments) -> Request:
     return Request(chosen, cast(list[Precision], precisions), cast(list[Device], devices), sizes)
 
 
+def shape_of(arguments: BenchArguments) -> dict[str, Any]:
+    """The fields of a Config that say which networks are timed."""
+    if arguments.architecture == "mnist28":
+        return {}
+    return {"dataset": "random", "train_images": 50_000, "image_size": arguments.image_size}
+
+
 def measure(arguments: BenchArguments, request: Request) -> dict[str, Any]:
     """The record: hardware, versions, commit, command, rates, and a row per engine and baseline."""
     asked: set[tuple[str, str]] = {
@@ -229,11 +249,13 @@ def measure(arguments: BenchArguments, request: Request) -> dict[str, Any]:
             batch_size=batch_size,
             compile=arguments.compile,
             data_dir=arguments.data_dir,
+            **shape_of(arguments),
         )
         config.check(chosen)
         for row in measure_pair(engine, chosen, arguments.rounds, arguments.turn):
             rows.append(row | {"asked_device": device})
     rates = {pair: best_rates(each) for pair, each in found.items()}
+    table = architecture.of(Config(**shape_of(arguments)))
     return {
         **surroundings(),
         "command": ["python", "-m", "compare.bench", *sys.argv[1:]],
@@ -242,7 +264,9 @@ def measure(arguments: BenchArguments, request: Request) -> dict[str, Any]:
             for (p, d), each in found.items()
             for framework, rate in each.items()
         ],
-        "rows": with_limits(merge_baselines(rows), rates),
+        "architecture": arguments.architecture,
+        "images": table.image_shape,
+        "rows": with_limits(merge_baselines(rows), rates, table),
     }
 
 

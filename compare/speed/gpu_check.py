@@ -167,7 +167,7 @@ def speed(
     print("| | precision | ms per iteration (low to high) | images/s | speed-up over plain loop |")
     print("|" + "---|" * 5)
     plain: float | None = None
-    cases = [("plain loop", baseline_of(engine), base, turn)]
+    cases = [("plain loop", baseline_of(engine, base), base, turn)]
     for compiled in (False, True) if can_compile else (False,):
         for precision in ("float32", "bfloat16"):
             settings = dataclasses.replace(base, precision=precision, compile=compiled)

@@ -152,7 +152,7 @@ class Timed(Worker):
         module: str = IMPLEMENTATION,
         random_images: bool = False,
     ) -> None:
-        """module: IMPLEMENTATION or baseline_of(engine)."""
+        """module: IMPLEMENTATION or baseline_of(engine, settings)."""
         began = time.perf_counter()
         beginning: dict[str, Any] = {"random_images": random_images}
         if module == IMPLEMENTATION:
@@ -191,9 +191,10 @@ class Timed(Worker):
         }
 
 
-def baseline_of(engine: Engine) -> str:
-    """The module of the plain loop of an engine's framework."""
-    return f"compare.speed.baselines.{engine.name.split('-')[0]}"
+def baseline_of(engine: Engine, settings: Config) -> str:
+    """The module of the plain loop of an engine's framework; of dcgan there is PyTorch's alone."""
+    name = "example" if settings.architecture == "dcgan" else engine.name.split("-")[0]
+    return f"compare.speed.baselines.{name}"
 
 
 def quartiles(values: list[float]) -> tuple[float, float, float]:

@@ -146,7 +146,7 @@ def test_a_ratio_is_the_median_of_the_turns_own(monkeypatch: pytest.MonkeyPatch)
     times = {"pytorch": [1.0, 10.0, 1.0], "plain": [2.0, 20.0, 2.0]}
 
     class Fake(timing.Timed):
-        def __init__(self, engine: Engine, settings: Config, *baseline: str) -> None:
+        def __init__(self, engine: Engine, settings: Config, *baseline: str, **_: bool) -> None:
             self.coming = iter(times["plain" if baseline else engine.name])
             self.on_cpu, self.first_seconds, self.start_seconds = True, 1.5, 2.0
             self.seconds, self.memory = [], {"peak_mib": 1.0, "peak_gpu_mib": None}
@@ -172,19 +172,25 @@ def test_a_ratio_is_the_median_of_the_turns_own(monkeypatch: pytest.MonkeyPatch)
 # ------------------------------------------------------------------ real turns
 
 
+PAPER = {"dataset": "random", "train_images": 64, "image_size": 32, "width": 8}
+
+
 @pytest.mark.parametrize(
-    "name",
+    ("name", "shape"),
     [
-        "tensorflow",
-        pytest.param("keras", marks=pytest.mark.slow),
-        pytest.param("keras-torch", marks=pytest.mark.slow),
-        pytest.param("keras-jax", marks=pytest.mark.slow),
+        ("tensorflow", {}),
+        pytest.param("keras", {}, marks=pytest.mark.slow),
+        pytest.param("keras-torch", {}, marks=pytest.mark.slow),
+        pytest.param("keras-jax", {}, marks=pytest.mark.slow),
+        ("pytorch", PAPER),
     ],
 )
-def test_a_baseline_serves_turns(name: str) -> None:
+def test_a_baseline_serves_turns(name: str, shape: dict[str, Any]) -> None:
     engine = ENGINES[name]
-    settings = Config(device="cpu", batch_size=4)
-    with timing.Timed(engine, settings, timing.baseline_of(engine), random_images=True) as timed:
+    settings = Config(device="cpu", batch_size=4, **shape)
+    with timing.Timed(
+        engine, settings, timing.baseline_of(engine, settings), random_images=True
+    ) as timed:
         for _ in range(2):
             timed.turn(1, 2)
     assert timed.first_seconds < timed.start_seconds
