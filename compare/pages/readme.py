@@ -155,6 +155,7 @@ def figures(name: str) -> Any:
 BLOCKS = {
     "step": lambda: excerpt("*_impl/step.py", ["train_step"]),
     "parity": lambda: parity_block(figures("parity")),
+    "parity-dcgan": lambda: parity_block(figures("parity-dcgan")),
     "bench": lambda: bench_block(figures("bench")),
     "quality": lambda: quality_block(figures("quality")),
     "traps": lambda: traps_block(figures("traps")),
