@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 
-from common.architecture import get
+from common import normal
+from common.architecture import dcgan, get
 from common.initializers import initial_parameters, name_index
 
 TABLE = get("mnist28", 96)
@@ -101,3 +103,53 @@ def test_golden_values() -> None:
         hashlib.sha256(everything).hexdigest()
         == "90f31d2e57b9b1a6fcb4b1ec0bc72fc35f611da586f388e498c2c5f43f4b9c1f"
     )
+
+
+# ------------------------------------------------------------------ the paper's networks
+
+PAPER = initial_parameters(dcgan(), 0)
+
+
+@pytest.mark.parametrize(
+    ("seed", "sha256"), [(0, "cac2fbeac9b55ce4"), (2**63 - 1, "86d2dd314e7e3e09")]
+)
+def test_normal_weights_have_the_same_bits_everywhere(seed: int, sha256: str) -> None:
+    found = hashlib.sha256()
+    arrays = initial_parameters(dcgan(), seed)
+    for name in sorted(arrays):
+        found.update(name.encode() + arrays[name].astype("<f4").tobytes())
+    assert found.hexdigest()[:16] == sha256
+
+
+def test_kernels_and_scales_are_normal() -> None:
+    """Moments within five standard errors, and the distribution function within Kolmogorov's bound
+    of one in a thousand."""
+    scales = np.concatenate([PAPER[n].ravel() for n in PAPER if n.endswith("/scale")])
+    kernels = {n: PAPER[n].ravel() for n in PAPER if n.endswith("/kernel")} | {"scales": scales - 1}
+    for name, values in kernels.items():
+        z = np.sort(values.astype(np.float64) / 0.02)
+        n = len(z)
+        assert abs(z.mean()) < 5 / math.sqrt(n), name
+        assert abs(z.var() - 1) < 5 * math.sqrt(2 / n), name
+        below = np.array([0.5 * (1 + math.erf(x / math.sqrt(2))) for x in z[:: max(1, n // 2000)]])
+        steps = np.arange(0, n, max(1, n // 2000))
+        assert np.abs(below - (steps + 0.5) / n).max() < 1.95 / math.sqrt(n), name
+    for name, array in PAPER.items():
+        kind = name.rsplit("/", 1)[1]
+        if kind in ("offset", "moving_mean", "moving_variance"):
+            assert (array == (kind == "moving_variance")).all()
+
+
+def test_the_inverse_of_the_normal_distribution_function() -> None:
+    """Against the standard library's, from one end of 32 bits to the other."""
+    p = np.concatenate([np.arange(1, 2000) / 2000, 2.0 ** -np.arange(2, 34)])
+    p = np.concatenate([p, 1 - p])
+    wanted = np.array([NormalDist().inv_cdf(x) for x in p])
+    np.testing.assert_allclose(normal._quantile(p), wanted, rtol=5e-7, atol=1e-12)
+    np.testing.assert_allclose(normal._log(p), np.log(p), rtol=1e-12, atol=5e-14)
+
+
+def test_a_long_stream_begins_as_a_short_one() -> None:
+    long = normal.normal(3, 3, 1, normal.BLOCK + 77)
+    np.testing.assert_array_equal(normal.normal(3, 3, 1, 99), long[:99])
+    assert np.abs(long).max() < 6.3
