@@ -16,7 +16,7 @@ import PIL
 import tyro
 from numpy.typing import NDArray
 
-from common import commandline, folder, named
+from common import commandline, folder, mnist, named
 from common.batches import Dataset
 from common.catalogue import CATALOGUE
 from common.config import Config, UserError
@@ -67,6 +67,15 @@ def load(config: Config, say: Say = print) -> Dataset:
         say(f"{config.dataset}: images of 28 x 28 pixels get a black margin to 32 x 32.")
         images = pad(images)
     return ArrayDataset(images)
+
+
+def is_there(config: Config) -> bool:
+    """Does load() find a Config's images without fetching any?"""
+    if config.dataset not in CATALOGUE:
+        return os.path.isdir(config.dataset)  # noqa: PTH112 (it knows no error, whatever the name)
+    if config.dataset in ("mnist", "stacked-mnist"):
+        return mnist.is_there(config.data_dir)
+    return named.is_there(config.dataset, "train", config.data_dir)
 
 
 def held_out(config: Config, count: int, say: Say = print) -> Dataset | None:

@@ -16,7 +16,8 @@ from common.checkpoint import read_regular, write_atomically
 
 LARGEST_PICTURE = 2**26  # pixels
 GRID_GAP = 2  # pixels between the images of a grid
-GRID_ZOOM = 3  # an image's pixels are small on a screen
+GRID_SIDE = 96  # screen pixels that an image of a grid takes, or near it: small ones are enlarged
+FRAME_SIDE = 224  # ... and one of a latent walk
 Floats = NDArray[np.floating[Any]]
 
 
@@ -61,12 +62,19 @@ def save_png(path: Path, image: NDArray[np.uint8], zoom: int = 1) -> None:
 
 def save_grid(path: Path, images: NDArray[np.uint8], columns: int | None = None) -> None:
     """Write the grid of images (N, H, W, C), C 1 or 3, enlarged for people; see read_grid()."""
-    save_png(path, grid(images, columns), zoom=GRID_ZOOM)
+    save_png(path, grid(images, columns), zoom(images.shape[1], GRID_SIDE))
 
 
-def read_grid(path: Path) -> NDArray[np.uint8]:
-    """The grid (H, W, C) in a file of save_grid(), one pixel a pixel. Raises as read_png()."""
-    return read_png(path)[::GRID_ZOOM, ::GRID_ZOOM]
+def read_grid(path: Path, side: int) -> NDArray[np.uint8]:
+    """The grid (H, W, C) in a file of save_grid(), one pixel a pixel. side: H of one image. Raises
+    as read_png()."""
+    each = zoom(side, GRID_SIDE)
+    return read_png(path)[::each, ::each]
+
+
+def zoom(side: int, wanted: int) -> int:
+    """How many times an image of `side` pixels is enlarged to have about the wanted number."""
+    return max(1, round(wanted / side))
 
 
 def save_gif(

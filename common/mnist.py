@@ -111,6 +111,11 @@ def ensure_mnist(
     return files
 
 
+def is_there(data_dir: str) -> bool:
+    """Would ensure_mnist find all four files?"""
+    return not _read_verified(Path(data_dir) / "MNIST" / "raw", ())[1]
+
+
 def check_folder(data_dir: str) -> None:
     """Raise UserError if the data folder is none; there need not be one."""
     try:

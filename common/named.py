@@ -162,6 +162,13 @@ def images(dataset: str, split: str, data_dir: str, say: Say = print) -> NDArray
     return found
 
 
+def is_there(dataset: str, split: str, data_dir: str) -> bool:
+    """Lie a split's files in the data folder, whatever they hold?"""
+    source = SOURCES[dataset][split]
+    kinds = ([source.path], list(source.unpacked))
+    return any(names and all(Path(data_dir, n).is_file() for n in names) for names in kinds)
+
+
 def _found(dataset: str, split: str, data_dir: str) -> NDArray[np.uint8] | None:
     """The pictures of a split if its files lie in the data folder."""
     source = SOURCES[dataset][split]

@@ -23,8 +23,6 @@ Load = Callable[[checkpoint.Checkpoint, Device], Generate]
 
 BATCH = 500  # images per call of the generator, to bound the memory; it moves no pixel
 
-ZOOM = 224  # pixels of a walk, at most, to a side: a digit of 28 becomes 8 times as large
-
 PRETRAINED = "pretrained/mnist28-tuned.safetensors"
 
 
@@ -95,8 +93,7 @@ def _write(out: Path, pictures: NDArray[np.uint8], walk: int | None) -> None:
         np.save(content, pictures[..., 0] if pictures.shape[-1] == 1 else pictures)
         checkpoint.write_atomically(out, content.getvalue())
     elif out.suffix == ".gif":
-        images.save_gif(
-            out, list(pictures), seconds=len(pictures) / 20, zoom=ZOOM // pictures.shape[1]
-        )
+        zoom = images.zoom(pictures.shape[1], images.FRAME_SIDE)
+        images.save_gif(out, list(pictures), seconds=len(pictures) / 20, zoom=zoom)
     else:
         images.save_grid(out, pictures, columns=walk)  # of a walk: a row per pair of noise vectors

@@ -14,6 +14,7 @@ shown with the reason. The page is compare/report/page/, its data one JSON objec
     bench        the rows of `make bench`
     grid         how many images a sample grid has, in how many columns, with what gap
     noise        what those images are drawn from, by seed and size
+    largest      weights of a generator that the page draws with
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class ReportArguments:
     """bench.json of `make bench` (default: bench/bench.json, else the one in docs/figures)."""
 
     data_dir: str = "data"
-    """Folder of MNIST, which the first losses are computed from; nothing is fetched."""
+    """Folder of the data sets, which the first losses are computed from; nothing is fetched."""
 
 
 def write(
@@ -93,6 +94,7 @@ def write(
             "gap": images.GRID_GAP,
         },
         "noise": _noise(runs),
+        "largest": forward.LARGEST,
     }
     try:  # from here on only the disk can refuse
         (out / WEIGHTS).mkdir(parents=True, exist_ok=True)
@@ -121,20 +123,21 @@ def read_all(names: list[str]) -> list[Record]:
 
 def _with_weights(record: Record, index: int, out: Path) -> dict[str, Any]:
     """A run for the page; its generator, if the page can compute it, goes to a file of its own."""
-    shown = records.to_page(record) | {"weights": None, "averaged": False}
+    shown = records.to_page(record) | {"weights": None, "averaged": False, "large": False}
     if record.settings is None or record.checkpoint is None:
         return shown
-    if not forward.knows(record.settings):
-        return shown | {"unknown": record.settings.architecture}
     try:
         arrays = checkpoint.load(record.checkpoint).arrays
     except CheckpointError as error:
         print(f"warning: {error}", file=sys.stderr)
         return shown
+    generator = forward.sampler(arrays)
+    shown["averaged"] = any(name.startswith(checkpoint.AVERAGE) for name in arrays)
+    if forward.is_too_large(generator):
+        return shown | {"large": True}
     path = out / WEIGHTS / f"{index}.js"
-    write_atomically(path, forward.script(forward.sampler(arrays), str(index)).encode())
-    averaged = any(name.startswith(checkpoint.AVERAGE) for name in arrays)
-    return shown | {"weights": f"{WEIGHTS}/{index}.js", "averaged": averaged}
+    write_atomically(path, forward.script(generator, str(index)).encode())
+    return shown | {"weights": f"{WEIGHTS}/{index}.js"}
 
 
 def _noise(runs: list[Record]) -> dict[str, str]:

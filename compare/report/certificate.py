@@ -7,13 +7,13 @@ order are computed from the seed, and what the runs recorded is compared with th
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ Fact = dict[str, Any]
 
 
 def certify(records: list[Record], data_dir: str) -> list[Fact]:
-    """Every fact, in the order of the page. data_dir: MNIST, if it is there; nothing is fetched."""
+    """Every fact, in the order of the page. data_dir: of the data sets; nothing is fetched."""
     runs = [record for record in records if record.settings is not None]
     if not runs:
         return []
@@ -120,7 +120,7 @@ def initial_weights(runs: list[Record]) -> Fact:
         weights = _initial(settings)
         hashes.add(_hash(weights.values()))
         pictured = [run for run in group if 0 in run.grids]
-        if not pictured or not forward.knows(settings):
+        if not pictured:
             continue
         noise = batches.shown_noise(settings.seed, SHOWN_IMAGES, settings.noise_size)
         drawn = forward.generate(part(weights, "generator/"), noise)
@@ -137,7 +137,6 @@ def initial_weights(runs: list[Record]) -> Fact:
         largest=largest,
         checked=checked,
         runs=len(runs),
-        unknown=_unknown(runs),
     )
 
 
@@ -151,7 +150,7 @@ def first_batch(runs: list[Record], data_dir: str) -> Fact:
             + _hash([batches.noise(settings.seed, 0, settings.batch_size, settings.noise_size)])
         )
         recorded = [run for run in group if run.recorded_from_start]
-        if not recorded or not forward.knows(settings):
+        if not recorded:
             continue
         wanted = _first_metrics(settings, data_dir)
         if wanted is None:
@@ -169,22 +168,22 @@ def first_batch(runs: list[Record], data_dir: str) -> Fact:
         bound=bound,
         checked=checked,
         runs=len(runs),
-        unknown=_unknown(runs),
     )
 
 
 def _first_metrics(settings: Config, data_dir: str) -> dict[str, float] | None:
     """d_loss, d_real, d_fake of step 0, computed here; None if the data is not there."""
-    if settings.dataset != "mnist" or not (Path(data_dir) / "MNIST" / "raw").is_dir():
+    here = dataclasses.replace(settings, data_dir=data_dir)
+    if not datasets.is_there(here):
         return None
     try:
-        digits = datasets.mnist_images(data_dir, "train", say=lambda line: None)
+        dataset = datasets.load(here, say=lambda line: None)
     except UserError:
         return None
     which = batches.indices(settings.seed, 0, settings.batch_size, settings.train_images)
     noise = batches.noise(settings.seed, 0, settings.batch_size, settings.noise_size)
     weights = _initial(settings)
-    real = images.preprocess_img(digits[which]).astype(np.float64)
+    real = images.preprocess_img(dataset.gather(which)).astype(np.float64)
     fake = forward.generate(part(weights, "generator/"), noise, training=True)
     discriminator = part(weights, "discriminator/")
     on_real, on_fake = (forward.logits(discriminator, x) for x in (real, fake))
@@ -199,12 +198,6 @@ def _first_metrics(settings: Config, data_dir: str) -> dict[str, float] | None:
 def _mean_answer(logits: NDArray[np.float64]) -> float:
     """Mean sigmoid."""
     return float((1 / (1 + np.exp(-logits))).mean())
-
-
-def _unknown(runs: list[Record]) -> str:
-    """The architectures that cannot be computed here."""
-    settings = [run.settings for run in runs if run.settings is not None]
-    return ", ".join(sorted({s.architecture for s in settings if not forward.knows(s)}))
 
 
 @functools.lru_cache(maxsize=1)  # two facts in turn ask for them

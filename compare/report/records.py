@@ -112,7 +112,7 @@ def read(path: Path) -> Record:
         environment=environment,
         steps=steps,
         metrics=metrics,
-        grids=_grids(path),
+        grids=_grids(path, settings.image_size),
         quality=evaluate.stored(path),
         progress=progress.read(path),
     )
@@ -158,12 +158,12 @@ def _metrics(path: Path) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float6
         raise UserError(f"{path / 'metrics.jsonl'} cannot be read ({error}).") from None
 
 
-def _grids(path: Path) -> dict[int, NDArray[np.uint8]]:
+def _grids(path: Path, side: int) -> dict[int, NDArray[np.uint8]]:
     """Updates before it -> sample grid, one pixel a pixel."""
     found = {}
     for step, file in sample_files(path).items():
         with contextlib.suppress(ValueError, OSError, SyntaxError):  # Pillow's of broken files
-            found[step] = images.read_grid(file)
+            found[step] = images.read_grid(file, side)
     return found
 
 

@@ -104,11 +104,12 @@ def test_png_round_trip(tmp_path: Path, channels: int) -> None:
 
 
 def test_a_grid_is_enlarged_for_people_and_read_back_as_it_was(tmp_path: Path) -> None:
-    pictures = some(5, 4, 6, 1)
-    images.save_grid(tmp_path / "x.png", pictures)
-    wanted = images.grid(pictures)
-    assert images.read_png(tmp_path / "x.png").shape[0] > wanted.shape[0]
-    np.testing.assert_array_equal(images.read_grid(tmp_path / "x.png"), wanted)
+    for side, channels, zoom in ((28, 1, 3), (32, 3, 3), (64, 1, 2), (128, 3, 1)):
+        pictures = some(5, side, side, channels)
+        images.save_grid(tmp_path / "x.png", pictures)
+        wanted = images.grid(pictures)
+        assert images.read_png(tmp_path / "x.png").shape[0] == zoom * wanted.shape[0]
+        np.testing.assert_array_equal(images.read_grid(tmp_path / "x.png", side), wanted)
 
 
 def durations(path: Path) -> list[int]:

@@ -190,8 +190,10 @@ def test_it_is_fetched_once_where_torchvision_has_it(
     tmp_path: Path, mirror: type[Mirror], dataset: str, split: str
 ) -> None:
     said: list[str] = []
+    assert not named.is_there(dataset, split, str(tmp_path))
     for _ in range(2):
         found = named.images(dataset, split, str(tmp_path), said.append)
+        assert named.is_there(dataset, split, str(tmp_path))
         assert found.dtype == np.uint8
         np.testing.assert_array_equal(found, wanted_of(dataset, split))
     source = named.SOURCES[dataset][split]
@@ -213,6 +215,7 @@ def test_what_torchvision_unpacked_is_enough(
     for part, name in (("train", "train-images-idx3-ubyte"), ("test", "t10k-images-idx3-ubyte")):
         (raw / name).write_bytes(gzip.decompress(FILES["fashion-mnist", part][0]))
     for dataset in ("cifar10", "fashion-mnist"):
+        assert named.is_there(dataset, split, str(tmp_path))
         found = named.images(dataset, split, str(tmp_path))
         np.testing.assert_array_equal(found, wanted_of(dataset, split))
     assert mirror.asked == []

@@ -23,6 +23,17 @@ def short_run(tmp_path_factory: pytest.TempPathFactory, data_dir: str, command: 
 
 
 @pytest.fixture(scope="session")
+def colour_run(tmp_path_factory: pytest.TempPathFactory, data_dir: str, command: Command) -> Path:
+    """PyTorch's run of dcgan on stacked-mnist: four steps, grids at 0, 2 and 4. Copy it."""
+    run = tmp_path_factory.mktemp("colour") / "pytorch"
+    command(
+        "pytorch_impl.train", "--dataset", "stacked-mnist", "--width", 4, "--steps", 4,
+        "--batch-size", 16, "--show-every", 2, "--data-dir", data_dir, "--out", run,
+    )  # fmt: skip
+    return run
+
+
+@pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory, short_run: Path) -> Path:
     """The folder of tests/cross/made_runs.py."""
     folder = tmp_path_factory.mktemp("runs")

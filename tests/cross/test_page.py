@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common import architecture, batches, checkpoint, config, images
+from common import batches, checkpoint, config, images
 from common.config import Config
 from compare.report import build as report
 from compare.report import forward, records
@@ -251,24 +251,21 @@ def test_every_control_has_a_name_and_nothing_overflows(page: Browser) -> None:
         assert page.run("document.documentElement.scrollWidth") <= 360
 
 
-def test_pictures_of_another_architecture(
-    chromium: Browser, runs: Path, data_dir: str, tmp_path: Path, monkeypatch
+def test_pictures_of_another_size_in_colour(
+    chromium: Browser, runs: Path, colour_run: Path, data_dir: str, tmp_path: Path
 ) -> None:
-    """Larger, in colour, and of networks that the report cannot compute."""
-    monkeypatch.setattr(forward, "knows", lambda settings: False)
-    colours = dataclasses.replace(architecture.mnist28(), image_shape=(32, 32, 3))
-    monkeypatch.setattr(records.Record, "table", colours)
+    """The paper's networks beside the tutorial's: two sizes of pictures, two lengths of noise."""
+    ours = records.read(colour_run)
     generator = np.random.Generator(np.random.Philox(5))
-    shown = []
-    for name in ("pytorch", "tensorflow"):
-        drawn = images.grid(generator.integers(0, 256, (16, 32, 32, 3), np.uint8))
-        shown.append(dataclasses.replace(records.read(runs / name), grids={STEPS: drawn}))
+    drawn = images.grid(generator.integers(0, 256, (16, 32, 32, 3), np.uint8))
+    theirs = dataclasses.replace(ours, engine="tensorflow", grids={STEPS: drawn})
+    shown = [ours, theirs, records.read(runs / "keras")]
     report.write(shown, tmp_path, data_dir)
     chromium.complaints.clear()
     chromium.resize(1200, 900)
     chromium.open(f"file://{tmp_path}/index.html#lang=en&view=difference")
     said = chromium.until("document.querySelector('#pair-text').textContent")
-    a, b = (record.grids[STEPS].astype(int) for record in shown)
+    a, b = (record.grids[STEPS].astype(int) for record in shown[:2])
     inside = images.grid(np.ones((16, 32, 32, 3), np.uint8)).astype(bool)
     mean = np.abs(a - b)[inside].mean()
     assert f"mean difference {mean:.1f} of 255 grey levels, largest {np.abs(a - b).max()}" in said
@@ -282,9 +279,29 @@ def test_pictures_of_another_architecture(
         "document.querySelector('#grid-text').textContent.includes("
         f"'Picture 8 of 16') && document.querySelector('#grid-text b').textContent === '{mean:.1f}'"
     )
-    text = chromium.run("document.querySelector('#f-certificate').innerText")
-    assert text.count("Not computed here: architecture mnist28") == 2
-    assert chromium.run("document.querySelector('#f-walk').closest('section').hidden")
+    chromium.run("document.querySelector('#load').click()")
+    ready = "[...document.querySelectorAll('#walkers p')].every(p => p.textContent.includes('ms'))"
+    chromium.until(ready)
+    text = chromium.run("document.querySelector('#f-walk').innerText")
+    # What PyTorch drew of these weights the page draws again, and what it did not draw it tells.
+    within = [int(n) for n in re.findall(r"redrawn within (\d+)/255", text)]
+    assert within[0] <= 1 < within[1]
+    assert "Not drawn here, for their size or noise size: Keras" in text
+    assert chromium.complaints == []
+
+
+def test_a_generator_that_is_too_large_for_the_page(
+    chromium: Browser, colour_run: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(forward, "LARGEST", 1000)
+    report.write([records.read(colour_run)], tmp_path, str(tmp_path))
+    assert not list((tmp_path / report.WEIGHTS).iterdir())
+    chromium.complaints.clear()
+    for language, words in (("en", "more than 1,000 weights"), ("zh", "超过 1,000 个权重")):
+        chromium.open("about:blank")
+        chromium.open(f"file://{tmp_path}/index.html#lang={language}")
+        assert words in chromium.run("document.querySelector('#p-walk').innerText")
+        assert chromium.run("document.querySelector('#f-walk').hidden")
     assert chromium.complaints == []
 
 
@@ -293,6 +310,6 @@ def test_a_report_of_one_run(chromium: Browser, runs: Path, tmp_path: Path) -> N
     chromium.complaints.clear()
     chromium.open(f"file://{tmp_path}/index.html#lang=en")
     assert chromium.complaints == []
-    assert "one engine" in chromium.run("document.querySelector('h1').textContent")
+    assert chromium.run("document.querySelector('h1').textContent") == "One DCGAN, side by side"
     assert chromium.run("document.querySelector('#f-pair').hidden")
     assert config.total_steps(Config(steps=STEPS)) == STEPS

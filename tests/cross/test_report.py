@@ -119,6 +119,17 @@ def test_a_fact_that_does_not_hold_is_shown_as_such(
     assert found["parting"]["figures"]["first"] == 2
 
     assert facts([ours], str(tmp_path))["batch"]["holds"] is None  # no MNIST there
+    assert not list(tmp_path.iterdir())  # and none was fetched
+
+
+def test_the_papers_networks_are_computed_without_a_framework(
+    colour_run: Path, data_dir: str
+) -> None:
+    found = facts([records.read(colour_run)], data_dir)
+    for name in ("config", "counts", "weights", "batch"):
+        assert found[name]["holds"], name
+    assert found["batch"]["figures"]["worst"] < 1e-6
+    assert found["weights"]["figures"]["largest"] <= 1
 
 
 # ------------------------------------------------------------------ the command

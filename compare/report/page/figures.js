@@ -41,7 +41,7 @@ function certificateTable() {
     if (name === 'parting' && f.first == null) key += '_not';
     if ((name === 'losses' || name === 'parting') && !f.pairs) key = 'cert_alone';
     if ((name === 'weights' || name === 'batch') && !f.checked) key += '_open';
-    return { cells: [t(`cert_${name}_title`), rich(t(key, values) + (f.unknown ? t('cert_unknown', { names: f.unknown }) : '')), verdict(holds, name === 'parting' && f.pairs ? 'measured' : 'unchecked')] };
+    return { cells: [t(`cert_${name}_title`), rich(t(key, values)), verdict(holds, name === 'parting' && f.pairs ? 'measured' : 'unchecked')] };
   });
   $('certificate').replaceChildren(table(['<' + t('fact'), '<' + t('checked'), '<' + t('result')], rows, 'wrap'));
   $('f-certificate').hidden = !rows.length;

@@ -66,8 +66,7 @@ function draw() {
   playLabel();
   const finished = RUNS.filter((run) => !run.outcome), engines = [...new Set(RUNS.map((run) => engineTitle(run.engine)))];
   const list = (name) => [...new Set(RUNS.map((run) => run[name]).filter((each) => each != null))].join(', ');
-  $('title').textContent = t('title', { n: t(`number_${engines.length}`) === `number_${engines.length}` ? engines.length : t(`number_${engines.length}`) });
-  document.title = $('title').textContent;
+  document.title = t('title');
   $('kicker').textContent = t('kicker', { recipe: list('recipe') || '–', seeds: list('seed') || '–', precision: list('precision') || '–' });
   const checked = DATA.certificate.filter((each) => each.holds !== null), holding = checked.filter((each) => each.holds);
   $('abstract').replaceChildren(...rich([
@@ -81,7 +80,10 @@ function draw() {
   $('f-divergence').hidden = !divergenceSeries().length;
   $('f-time').hidden = !RUNS.some((run) => scored(run).length);
   $('f-pair').hidden = pictured.length < 2;
-  $('f-walk').closest('section').hidden = !walkers.length;
+  const large = !walkers.length && RUNS.some((run) => run.large);
+  $('f-walk').hidden = !walkers.length;
+  $('f-walk').closest('section').hidden = !walkers.length && !large;
+  if (large) $('p-walk').replaceChildren(...rich(t('p_walk_large', { most: grouped(DATA.largest) })));
   $('f-grids').closest('section').hidden = !RUNS.length;
   if (pictured.length > 1) pairChoices();
   const chooser = (name, values) => choice($(name), values, state[name], (value) => { state[name] = value; plots[0].draw(); plots[1].draw(); });

@@ -60,6 +60,7 @@ function lossesAt(run, step) {
 }
 
 function gridsCells() {
+  $('grids').classList.toggle('large', pictured.some((run) => run.image[0] > 32));
   $('grids').replaceChildren(...shown().map((run) => {
     const cell = h('div', { class: 'cell', 'data-run': run.key }, h('h4', {}, named(run)));
     if (run.outcome) cell.append(failure(run));
@@ -184,7 +185,7 @@ const noise = {};
 for (const [key, packed] of Object.entries(DATA.noise)) noise[key] = float32(packed);
 // Vector n of the noise behind a run's grids.
 const vector = (run, n) => noise[`${run.seed}/${run.noise_size}`].subarray(n * run.noise_size, (n + 1) * run.noise_size);
-// Those that take noise of one length.
+// Those that take noise of one length, and are small enough to draw while the point is dragged.
 const walkers = RUNS.filter((run, _, all) => run.weights && run.noise_size === all.find((each) => each.weights).noise_size);
 const walk = { x: 0, y: 0, corners: [0, 1, 2, 3], layers: new Map(), pending: false, wanted: false };
 
@@ -277,7 +278,7 @@ function walkText() {
   $('dot').style.left = `${100 * walk.x}%`; $('dot').style.top = `${100 * walk.y}%`;
   walk.corners.forEach((n, i) => { $('pad').querySelector(`.c${i}`).textContent = `z${n + 1}`; });
   const mix = shares(walk).map((share, i) => [share, `${Math.round(100 * share)}% z${walk.corners[i] + 1}`]).filter(([share]) => share > 0.005).map(([, words]) => words).join(' + ');
-  const without = RUNS.filter((run) => run.unknown || (run.weights && !walkers.includes(run))).map(label).join(', ');
+  const without = RUNS.filter((run) => run.large || (run.weights && !walkers.includes(run))).map(label).join(', ');
   $('walk-text').textContent = t('walk_text', { mix }) + (without && t('walk_without', { names: without }));
 }
 

@@ -1,5 +1,5 @@
 // The generator's forward pass in evaluation mode. Batch norm is folded into the layers
-// (compare/report/forward.py, folded()), so what is left is dense layers and transposed convolutions of
+// (compare/report/mnist28.py, folded()), so what is left is dense layers and transposed convolutions of
 // stride 2 with 4 x 4 kernels. Images are flat, channels last.
 
 // float16 bits -> number
