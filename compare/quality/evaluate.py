@@ -42,9 +42,8 @@ from common.config import SIDES, Config
 from common.limits import UserError
 from compare import engines, runs
 from compare.engines import ENGINES, Engine
-from compare.quality.pictures import STACKED, PictureScorer, judge
+from compare.quality.pictures import STACKED, PictureScorer, columns_of, judge
 from compare.quality.scorer import (
-    COUNT,
     EXTRACTOR_SHA256,
     MEASURES,
     Columns,
@@ -270,43 +269,35 @@ def evaluate(
     return record
 
 
-def scores(run: Path, engine: Engine, scorer: Scorer) -> dict[str, Any]:
+def scores(run: Path, engine: Engine, scorer: Scorer | PictureScorer) -> dict[str, Any]:
     """A run's record: its quality.json, if that has the scores of this state drawn by this engine;
     else it is scored now."""
     record = stored(run)
-    samples = {"count": COUNT, "seed": SAMPLE_SEED, "engine": engine.name}
+    samples = {"count": scorer.count, "seed": SAMPLE_SEED, "engine": engine.name}
     if record and record.get("format") == FORMAT and record["samples"] == samples:
         return record
     print(f"scoring {run} ...", flush=True)
-    return evaluate(subject(str(run), engine.name), scorer, COUNT, SAMPLE_SEED)
-
-
-def said(run: Path, engine: Engine, scorer: PictureScorer) -> list[str]:
-    """A run scored anew into its quality.json, in words: measure by measure beside the floor."""
-    print(f"scoring {run} ...", flush=True)
-    record = evaluate(subject(str(run), engine.name), scorer, scorer.count, SAMPLE_SEED)
-    values, floor = (cells(record[of], None, scorer.columns) for of in ("measures", "floor"))
-    titles = [title for title, _ in scorer.columns.values()]
-    return [
-        f"{title}: {value} ({scorer.floor_name}: {least})"
-        for title, value, least in zip(titles, values, floor, strict=True)
-    ]
+    return evaluate(subject(str(run), engine.name), scorer, scorer.count, SAMPLE_SEED)
 
 
 def stored(run: Path) -> dict[str, Any] | None:
     """A run's quality.json, if it is complete, of its present checkpoint and by this extractor."""
     record = runs.read_json(run / FILE_NAME)
     try:
-        numbers = (record["samples"]["count"], record["extractor"]["test_accuracy"])
+        columns = columns_of(config.from_json(runs.read_json(run / "config.json")))
+        extractor, numbers = record["extractor"], [record["samples"]["count"]]
+        if extractor is not None:
+            numbers.append(extractor["test_accuracy"])
         if (
-            record["extractor"]["sha256"] == EXTRACTOR_SHA256
-            and is_complete(record["measures"])
-            and is_complete(record["floor"])
+            (extractor is None or extractor["sha256"] == EXTRACTOR_SHA256)
+            and isinstance(record["reference"]["name"], str)
+            and is_complete(record["measures"], columns)
+            and is_complete(record["floor"], columns)
             and all(map(limits.is_number, numbers))
             and record["checkpoint"] == _sha256(run / checkpoint.FILE_NAME)
         ):
             return record
-    except (OSError, KeyError, TypeError):
+    except (OSError, KeyError, TypeError, UserError):
         pass
     return None
 
@@ -323,11 +314,11 @@ def mean_and_spread(
 
 
 def bands(
-    scored: Iterable[tuple[tuple[str, str], dict[str, float]]],
-) -> list[tuple[tuple[str, str], int, dict[str, float], dict[str, float] | None]]:
-    """((engine, recipe), measures) of runs -> (that pair, count, mean, spread) where there are more
-    than one of it."""
-    groups: dict[tuple[str, str], list[dict[str, float]]] = {}
+    scored: Iterable[tuple[tuple[str, ...], dict[str, float]]],
+) -> list[tuple[tuple[str, ...], int, dict[str, float], dict[str, float] | None]]:
+    """((engine, recipe, ...), measures) of runs -> (that key, count, mean, spread) where there are
+    more than one of it."""
+    groups: dict[tuple[str, ...], list[dict[str, float]]] = {}
     for key, measures in scored:
         groups.setdefault(key, []).append(measures)
     return [(key, len(v), *mean_and_spread(v)) for key, v in groups.items() if len(v) > 1]

@@ -55,6 +55,14 @@ def judge(config: Config, data_dir: str) -> Scorer | PictureScorer:
     return PictureScorer(Kind.of(whole), parts)
 
 
+def columns_of(config: Config) -> Columns:
+    """What is measured of images like those that a Config trains on."""
+    if Kind.of(config) == Scorer.kind:
+        return MEASURES
+    of_digits = {"mnist": Digits.columns, "stacked-mnist": Modes.columns}
+    return of_digits.get(config.dataset, {}) | pyramid_columns(config.image_size)
+
+
 class PictureScorer:
     """All that is measured of the images of one data set."""
 
@@ -106,9 +114,7 @@ class Pyramids:
             raise UserError(
                 "A folder of a single picture has no two halves to compare; add another."
             )
-        self.columns: Columns = {"swd": ("SWD", 2)}
-        if len(levels := pyramids.sides(side)) > 1:
-            self.columns |= {f"swd_{n}": (f"SWD at {n} pixels", 2) for n in levels}
+        self.columns = pyramid_columns(side)
 
     def measures(self, images: Images) -> dict[str, float]:
         """The distance at each level, and their mean."""
@@ -125,6 +131,13 @@ class Pyramids:
     def floor(self, count: int) -> dict[str, float]:
         source, which = self._training
         return self.measures(source.gather(which[: min(count, self.count)]))
+
+
+def pyramid_columns(side: int) -> Columns:
+    """The mean distance and, where there are several levels, that at each."""
+    levels = pyramids.sides(side)
+    each: Columns = {f"swd_{n}": (f"SWD at {n} pixels", 2) for n in levels}
+    return {"swd": ("SWD", 2), **(each if len(levels) > 1 else {})}
 
 
 def drawn(count: int) -> NDArray[np.int64]:

@@ -136,7 +136,7 @@ class Scorer:
         return self.measures(self._train[TRAIN_IMAGES : TRAIN_IMAGES + count])
 
 
-def is_complete(measures: Any) -> bool:
-    """Are these the numbers of MEASURES, and of the kernel distance the spread?"""
-    names = (*MEASURES, "kernel_distance_spread")
+def is_complete(measures: Any, columns: Columns = MEASURES) -> bool:
+    """Are these the numbers of the columns, and of the kernel distance the spread?"""
+    names = [*columns, *(["kernel_distance_spread"] if "kernel_distance" in columns else [])]
     return isinstance(measures, dict) and all(limits.is_number(measures.get(n)) for n in names)

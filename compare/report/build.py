@@ -40,7 +40,8 @@ from common.run import SHOWN_IMAGES
 from compare.engines import ROOT
 from compare.parity.rungs import TITLES, worst_of_rungs
 from compare.quality import evaluate
-from compare.quality.scorer import EXTRACTOR_SHA256, MEASURES
+from compare.quality.pictures import columns_of
+from compare.quality.scorer import EXTRACTOR_SHA256, MEASURES, Columns
 from compare.report import certificate, forward, records
 from compare.report.records import Record
 
@@ -48,6 +49,7 @@ PAGE = Path(__file__).with_name("page")
 SCRIPTS = ("plot.js", "walk.js", "base.js", "pictures.js", "figures.js", "page.js")
 FIGURES = ROOT / "docs" / "figures"
 WEIGHTS = "weights"
+MEASURED = "mnist28"  # networks of measurements that do not name theirs
 NEEDED = {"parity": "findings", "bench": "rows"}  # what a measurement's file must hold
 
 
@@ -79,7 +81,10 @@ def write(
     bench: str | None = None,
 ) -> Path:
     """Write the page of these runs; its path. UserError if the folder cannot be written."""
-    ladder, rates = stored("parity", parity), stored("bench", bench)
+    networks = next((r.settings.architecture for r in runs if r.settings), MEASURED)
+    ladder, rates = (
+        stored(name, given, networks) for name, given in (("parity", parity), ("bench", bench))
+    )
     data = {
         "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": git_commit(),
@@ -149,8 +154,8 @@ def _noise(runs: list[Record]) -> dict[str, str]:
     }
 
 
-def stored(name: str, given: str | None) -> dict[str, Any] | None:
-    """A measurement's JSON: the given one, else one made here, else the one that is kept."""
+def stored(name: str, given: str | None, networks: str = MEASURED) -> dict[str, Any] | None:
+    """A measurement's JSON: the given one, else one of these networks, made here or kept."""
     if given is not None:
         try:
             value = checkpoint.read_json(Path(given))
@@ -159,12 +164,13 @@ def stored(name: str, given: str | None) -> dict[str, Any] | None:
         if not _usable(name, value):
             raise UserError(f"--{name} {given} is not what `make {name}` writes.")
         return value
-    for path in (Path(name) / f"{name}.json", FIGURES / f"{name}.json"):
+    names = (f"{name}.json", f"{name}-{networks}.json")
+    for path in (folder / each for folder in (Path(name), FIGURES) for each in names):
         try:
             value = checkpoint.read_json(path)
         except (OSError, ValueError):
             continue
-        if _usable(name, value):
+        if _usable(name, value) and value.get("architecture", MEASURED) == networks:
             return value
     return None
 
@@ -216,21 +222,34 @@ def _source(record: dict[str, Any] | None) -> dict[str, Any]:
 def quality(runs: list[Record]) -> dict[str, Any]:
     """Which measures there are, the floor, and the bands of engines with several scored runs."""
     scored = [record for record in runs if record.quality is not None]
-    measured = [
-        ((record.engine, str(record.quality.get("recipe"))), record.quality["measures"])
-        for record in scored
-        if record.quality is not None
-    ]
+    columns: Columns = {}
+    floors: dict[str, dict[str, float]] = {}
+    measured, counts, accuracy = [], [], None
+    for record in scored:
+        assert record.quality is not None
+        assert record.settings is not None
+        columns |= columns_of(record.settings)
+        of, found = record.quality["reference"]["name"], record.quality
+        floors.setdefault(of, found["floor"])
+        counts.append(found["samples"]["count"])
+        accuracy = accuracy or (found["extractor"] or {}).get("test_accuracy")
+        measured.append(((record.engine, record.settings.recipe, of), found["measures"]))
     bands = [
-        {"engine": engine, "recipe": recipe, "runs": count, "mean": mean, "spread": spread}
-        for (engine, recipe), count, mean, spread in evaluate.bands(measured)
+        {
+            "engine": engine,
+            "recipe": recipe,
+            "of": of,
+            "runs": count,
+            "mean": mean,
+            "spread": spread,
+        }
+        for (engine, recipe, of), count, mean, spread in evaluate.bands(measured)
     ]
-    first = scored[0].quality if scored else None
     return {
-        "measures": {name: digits for name, (_, digits) in MEASURES.items()},
-        "floor": first["floor"] if first else None,
-        "count": first["samples"]["count"] if first else None,
-        "accuracy": first["extractor"]["test_accuracy"] if first else None,
+        "measures": {name: digits for name, (_, digits) in (columns or MEASURES).items()},
+        "floors": [{"of": of, "measures": floor} for of, floor in floors.items()],
+        "counts": sorted(set(counts)),
+        "accuracy": accuracy,
         "extractor": EXTRACTOR_SHA256[:12],
         "bands": bands,
     }

@@ -181,6 +181,7 @@ def to_page(record: Record) -> dict[str, Any]:
             name: getattr(settings, name, None)
             for name in ("seed", "recipe", "precision", "noise_size")
         },
+        "dataset": Path(settings.dataset).name if settings else None,  # of a folder not its path
         "total": config.total_steps(settings) if settings else None,
         "image": record.table.image_shape if record.table else None,
         "step": record.step,

@@ -154,10 +154,7 @@ class Scoring:
             self._scorer = self._scorer or judge(job.settings, self._data_dir)
             if isinstance(self._scorer, Scorer):
                 progress.score(job.run, job.engine, self._scorer)
-                evaluate.scores(job.run, job.engine, self._scorer)
-            else:  # the page's columns are those of digits, so these are said here
-                for line in evaluate.said(job.run, job.engine, self._scorer):
-                    print(f"  {line}", flush=True)
+            evaluate.scores(job.run, job.engine, self._scorer)
         except UserError as error:
             self.failed = True
             print(f"warning: {error}", file=sys.stderr, flush=True)

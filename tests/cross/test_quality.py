@@ -23,6 +23,8 @@ from common.config import UserError
 from compare import runs
 from compare.quality import bands, evaluate, pictures, scorer
 from compare.quality import measures as quality
+from compare.report import build as report
+from compare.report import records
 
 COUNT = 1000
 
@@ -694,6 +696,11 @@ def test_a_run_of_the_papers_networks(command, tmp_path: Path, data_dir: str) ->
     assert record["samples"] == {"count": 200, "seed": 1, "engine": "pytorch"}
     assert set(record["measures"]) == set(record["floor"]) >= {"modes", "mode_kl", "swd", "swd_16"}
     assert record["measures"]["swd"] > 3 * record["floor"]["swd"]
-    assert evaluate.stored(run) is None  # the report's columns are those of mnist28
+    assert evaluate.stored(run) == record
+    data = report.quality([records.read(run)])
+    assert data["measures"] == {"modes": 0, "mode_kl": 3, "swd": 2, "swd_32": 2, "swd_16": 2}
+    assert data["floors"] == [{"of": "real images of stacked-mnist", "measures": record["floor"]}]
+    (run / "quality.json").write_text(json.dumps(record | {"measures": {"swd": 1.0}}))
+    assert evaluate.stored(run) is None
     with pytest.raises(UserError, match="has images of stacked-mnist at 32 x 32 x 3"):
         evaluate.check_kind(evaluate.subject(str(run), "auto"), scorer.Scorer.kind)

@@ -260,6 +260,20 @@ def test_runs_of_two_noise_sizes_have_noise_and_tables_of_their_own(
     assert counts["figures"]["wanted"] == "1,102,721 + 6,642,241; 1,102,721 + 6,675,009"
 
 
+def test_measurements_are_those_of_the_runs_networks(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(report, "FIGURES", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    paper = {"architecture": "dcgan", "rows": []}
+    (tmp_path / "bench-dcgan.json").write_text(json.dumps(paper))
+    (tmp_path / "bench.json").write_text(json.dumps({"rows": [{}]}))
+    assert report.stored("bench", None, "dcgan") == paper
+    assert report.stored("bench", None) == {"rows": [{}]}
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "bench.json").write_text(json.dumps(paper))  # made here, of others
+    assert report.stored("bench", None) == {"rows": [{}]}
+    assert report.stored("bench", str(tmp_path / "bench-dcgan.json")) == paper
+
+
 # ------------------------------------------------------------------ the page as text
 
 

@@ -67,10 +67,9 @@ const RUNS = DATA.runs.map((run, index) => {
 
 function label(run) {
   const parts = [engineTitle(run.engine)];
-  if (many('recipe') && run.recipe) parts.push(run.recipe);
-  if (many('precision') && run.precision) parts.push(run.precision);
+  for (const name of ['dataset', 'recipe', 'precision']) if (many(name) && run[name]) parts.push(run[name]);
   if (many('seed') && run.seed != null) parts.push(`${t('seed')} ${run.seed}`);
-  const text = (r) => [r.engine, r.recipe, r.precision, r.seed].join();
+  const text = (r) => [r.engine, r.dataset, r.recipe, r.precision, r.seed].join();
   if (RUNS.filter((other) => text(other) === text(run)).length > 1) parts.push(run.key);
   return parts.join(', ');
 }

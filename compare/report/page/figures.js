@@ -116,14 +116,14 @@ function qualityTable() {
     const s0 = spread ? spread[name] : name === 'kernel_distance' ? mean.kernel_distance_spread : null;
     return s0 == null ? value(name, mean[name]) : [value(name, mean[name]), h('small', {}, ` ± ${value(name, s0)}`)];
   })] });
-  const rows = [];
-  if (DATA.quality.floor) rows.push(row(t('floor'), DATA.quality.floor, null, '', 'floor'));
+  const { floors, bands } = DATA.quality, whose = (of) => (floors.length > 1 ? `, ${of}` : '');
+  const rows = floors.map(({ of, measures }) => row(t('floor') + whose(of), measures, null, '', 'floor'));
   for (const run of RUNS) {
     if (run.measures) rows.push(row(named(run), run.measures, null, '1'));
     else rows.push({ cells: [named(run), run.outcome ? t(`outcome_${run.outcome.kind}`) : t('not_scored'), ...NAMES.map(() => '–')] });
   }
-  for (const band of DATA.quality.bands) rows.push(row(`${engineTitle(band.engine)}, ${band.recipe}: ${t('band')}`, band.mean, band.spread, String(band.runs), 'band'));
-  $('quality').replaceChildren(table(['<', t('runs'), ...NAMES.map((each) => t(`m_${each}`))], rows));
+  for (const band of bands) rows.push(row(`${engineTitle(band.engine)}, ${band.recipe}${whose(band.of)}: ${t('band')}`, band.mean, band.spread, String(band.runs), 'band'));
+  $('quality').replaceChildren(table(['<', t('runs'), ...NAMES.map((each) => t(`m_${each.replace(/\d+/, 'n')}`, { n: each.replace(/\D/g, '') }))], rows));
 }
 
 // States of a run with a Fréchet distance, by the seconds of training before them.

@@ -45,7 +45,7 @@ function captions() {
     if (figure.hidden) continue;
     const kind = figure.classList.contains('table') ? 'table' : 'figure';
     const source = { 'f-rungs': DATA.rungs, 'f-divergence': DATA.divergence.source, 'f-speed': DATA.bench }[figure.id] || {};
-    const values = { processor: source.processor, command: (source.command || []).join(' '), commit: (source.commit || '').slice(0, 12), mean: MEAN, count: DATA.quality.count ? grouped(DATA.quality.count) : '–', accuracy: DATA.quality.accuracy ? fixed(100 * DATA.quality.accuracy, 2) : '–', extractor: DATA.quality.extractor, cores: source.cores, limit: limit(), size: walkers.length };
+    const values = { processor: source.processor, command: (source.command || []).join(' '), commit: (source.commit || '').slice(0, 12), mean: MEAN, count: DATA.quality.counts.map(grouped).join(', ') || '–', reader: DATA.quality.accuracy ? t('f_reader', { extractor: DATA.quality.extractor, accuracy: fixed(100 * DATA.quality.accuracy, 2) }) : '', cores: source.cores, limit: limit(), size: walkers.length };
     let id = figure.id.replace('-', '_');
     if (figure.id === 'f-divergence' && !DATA.divergence.free) id += '_alone';
     figure.querySelector('figcaption').replaceChildren(h('b', {}, t(kind, { n: ++counts[kind] })), ' ', ...rich(t(id, values)));
@@ -67,10 +67,11 @@ function draw() {
   const finished = RUNS.filter((run) => !run.outcome), engines = [...new Set(RUNS.map((run) => engineTitle(run.engine)))];
   const list = (name) => [...new Set(RUNS.map((run) => run[name]).filter((each) => each != null))].join(', ');
   document.title = t('title');
-  $('kicker').textContent = t('kicker', { recipe: list('recipe') || '–', seeds: list('seed') || '–', precision: list('precision') || '–' });
+  $('kicker').textContent = t('kicker', { dataset: list('dataset') || '–', recipe: list('recipe') || '–', seeds: list('seed') || '–', precision: list('precision') || '–' });
   const checked = DATA.certificate.filter((each) => each.holds !== null), holding = checked.filter((each) => each.holds);
   $('abstract').replaceChildren(...rich([
     t('abstract_runs', { engines: engines.join(t('comma')), runs: RUNS.length, finished: finished.length, steps: grouped(LAST) }),
+    !many('seed') && DATA.certificate.some(({ name, holds }) => name === 'config' && holds) ? t('abstract_same') : '',
     RUNS.length > finished.length ? t('abstract_failed', { n: RUNS.length - finished.length }) : '',
     checked.length ? t('abstract_facts', { holding: holding.length, checked: checked.length }) : '',
     parted == null ? '' : t('abstract_parting', { step: parted }),
