@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.architecture import ARCHITECTURES, Layer, get
+from common.architecture import ARCHITECTURES, Layer, dcgan, get
 
 TABLE = get("mnist28", 96)
 
@@ -87,6 +87,81 @@ def test_the_vectors_that_are_images_are_known() -> None:
         "generator/dense2": (7, 7, 128),
         "generator/norm2": (7, 7, 128),
     }
+
+
+# ------------------------------------------------------------------ the paper's networks
+
+
+def test_the_papers_discriminator_has_the_examples_layers() -> None:
+    assert shown(dcgan().discriminator) == [
+        ("conv1", (32, 32, 64), 3_072, 0),
+        ("conv2", (16, 16, 128), 131_072, 0),
+        ("norm2", (16, 16, 128), 256, 256),
+        ("conv3", (8, 8, 256), 524_288, 0),
+        ("norm3", (8, 8, 256), 512, 512),
+        ("conv4", (4, 4, 512), 2_097_152, 0),
+        ("norm4", (4, 4, 512), 1_024, 1_024),
+        ("conv5", (1, 1, 1), 8_192, 0),
+        ("flatten", (1,), 0, 0),
+    ]
+
+
+def test_the_papers_generator_has_the_examples_layers() -> None:
+    assert shown(dcgan().generator) == [
+        ("deconv1", (4, 4, 512), 819_200, 0),
+        ("norm1", (4, 4, 512), 1_024, 1_024),
+        ("deconv2", (8, 8, 256), 2_097_152, 0),
+        ("norm2", (8, 8, 256), 512, 512),
+        ("deconv3", (16, 16, 128), 524_288, 0),
+        ("norm3", (16, 16, 128), 256, 256),
+        ("deconv4", (32, 32, 64), 131_072, 0),
+        ("norm4", (32, 32, 64), 128, 128),
+        ("deconv5", (64, 64, 3), 3_072, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "d_count", "g_count", "d_statistics", "g_statistics"),
+    [
+        (32, 1, 661_248, 1_066_880, 768, 896),
+        (32, 3, 663_296, 1_068_928, 768, 896),
+        (64, 1, 2_763_520, 3_574_656, 1_792, 1_920),
+        (64, 3, 2_765_568, 3_576_704, 1_792, 1_920),
+        (128, 1, 11_162_368, 12_784_512, 3_840, 3_968),
+        (128, 3, 11_164_416, 12_786_560, 3_840, 3_968),
+    ],
+)
+def test_the_papers_totals(
+    size: int, channels: int, d_count: int, g_count: int, d_statistics: int, g_statistics: int
+) -> None:
+    """At width 64 and noise 100."""
+    table = dcgan(image_size=size, channels=channels)
+    found = [
+        (sum(x.trainable for x in layers), sum(x.statistics for x in layers))
+        for layers in (table.discriminator, table.generator)
+    ]
+    assert found == [(d_count, d_statistics), (g_count, g_statistics)]
+    assert table.generator[-1].output_shape == table.image_shape == (size, size, channels)
+    assert not any(name.endswith("/bias") for name in table.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("discriminator/conv1/kernel", (4, 4, 3, 64)),
+        ("discriminator/conv5/kernel", (4, 4, 512, 1)),
+        ("generator/deconv1/kernel", (4, 4, 512, 100)),  # (kh, kw, out, in)
+        ("generator/deconv5/kernel", (4, 4, 3, 64)),
+        ("generator/norm4/moving_variance", (64,)),
+    ],
+)
+def test_the_papers_kernels_have_their_canonical_shapes(name: str, shape: tuple[int, ...]) -> None:
+    assert dcgan().parameters()[name] == shape
+
+
+def test_the_paper_flattens_no_image_into_a_dense_layer() -> None:
+    """So no rows or columns move between channels first and channels last."""
+    assert dcgan().flattened_rows() == dcgan().flattened_columns() == {}
 
 
 def test_every_architecture_goes_by_its_own_name() -> None:

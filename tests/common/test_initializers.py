@@ -111,14 +111,62 @@ PAPER = initial_parameters(dcgan(), 0)
 
 
 @pytest.mark.parametrize(
-    ("seed", "sha256"), [(0, "cac2fbeac9b55ce4"), (2**63 - 1, "86d2dd314e7e3e09")]
+    ("seed", "sha256", "of_arrays"),
+    [
+        (
+            0,
+            "cac2fbeac9b55ce4",
+            {
+                "discriminator/conv1/kernel": "a510a8c6ba76216f",
+                "discriminator/norm2/scale": "2e410ad67e87f330",
+                "generator/deconv1/kernel": "6566eb24786ef2a7",
+                "generator/norm4/scale": "12fed3cc0e0757ba",
+            },
+        ),
+        (
+            2**63 - 1,
+            "86d2dd314e7e3e09",
+            {
+                "discriminator/conv1/kernel": "47f5b941799ccf71",
+                "discriminator/norm2/scale": "296d3e03627962a2",
+                "generator/deconv1/kernel": "51edb78f1aec7411",
+                "generator/norm4/scale": "2306837d9b0b7a16",
+            },
+        ),
+    ],
+    ids=["first seed", "last seed"],
 )
-def test_normal_weights_have_the_same_bits_everywhere(seed: int, sha256: str) -> None:
-    found = hashlib.sha256()
+def test_normal_weights_have_the_same_bits_everywhere(
+    seed: int, sha256: str, of_arrays: dict[str, str]
+) -> None:
+    """Of some arrays, which say where a change is, and of all."""
     arrays = initial_parameters(dcgan(), seed)
-    for name in sorted(arrays):
-        found.update(name.encode() + arrays[name].astype("<f4").tobytes())
-    assert found.hexdigest()[:16] == sha256
+    content = {name: arrays[name].astype("<f4").tobytes() for name in sorted(arrays)}
+    for name, wanted in of_arrays.items():
+        assert hashlib.sha256(content[name]).hexdigest()[:16] == wanted, name
+    everything = b"".join(name.encode() + content[name] for name in content)
+    assert hashlib.sha256(everything).hexdigest()[:16] == sha256
+
+
+def test_a_normal_array_depends_on_its_name_and_the_seed_alone() -> None:
+    """The larger networks' layers next to the image are the smaller's."""
+    for shape in ({"image_size": 32}, {"image_size": 128}, {"noise_size": 7}):
+        other = initial_parameters(dcgan(**shape), 0)
+        alike = [n for n, array in other.items() if n in PAPER and array.shape == PAPER[n].shape]
+        assert "discriminator/conv1/kernel" in alike
+        for name in alike:
+            np.testing.assert_array_equal(other[name], PAPER[name])
+        assert len(alike) < len(PAPER)
+
+
+def test_no_two_normal_arrays_go_together() -> None:
+    """The correlation of each pair within five standard errors of 0; of one stream it is 1."""
+    drawn = [a.ravel() for n, a in PAPER.items() if n.endswith("/kernel") and a.size >= 3000]
+    rows = np.corrcoef([array[:3000].astype(np.float64) for array in drawn])
+    assert len(drawn) == 10
+    assert np.abs(rows[~np.eye(10, dtype=bool)]).max() < 5 / math.sqrt(3000)
+    scales = {tuple(array[:8].tolist()) for n, array in PAPER.items() if n.endswith("/scale")}
+    assert len(scales) == 7
 
 
 def test_kernels_and_scales_are_normal() -> None:
@@ -131,6 +179,7 @@ def test_kernels_and_scales_are_normal() -> None:
         n = len(z)
         assert abs(z.mean()) < 5 / math.sqrt(n), name
         assert abs(z.var() - 1) < 5 * math.sqrt(2 / n), name
+        assert abs((z**4).mean() / z.var() ** 2 - 3) < 5 * math.sqrt(24 / n), name  # kurtosis
         below = np.array([0.5 * (1 + math.erf(x / math.sqrt(2))) for x in z[:: max(1, n // 2000)]])
         steps = np.arange(0, n, max(1, n // 2000))
         assert np.abs(below - (steps + 0.5) / n).max() < 1.95 / math.sqrt(n), name
