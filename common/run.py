@@ -52,7 +52,9 @@ class Run:
         self._signals = signals
         self._save_failed = False
         self._clock = Clock(plan.config.batch_size)
-        self._watch = Watch(penalized=config.recipe_of(plan.config).penalty > 0)
+        self._watch = Watch(
+            plan.config.architecture, penalized=config.recipe_of(plan.config).penalty > 0
+        )
 
     @contextlib.contextmanager
     def open(self, device: str, threads: int, packages: tuple[str, ...]) -> Iterator[None]:

@@ -4,6 +4,10 @@ A GAN's losses do not fall when it learns, so what counts is the shape of the fa
 lie far outside what sound runs show: over any 100 iterations of the published recipe after the
 first hundred, D's mean answer is 0.6 to 0.8 on real images and 0.2 to 0.4 on fakes, and the
 16 shown images are 0.88 to 1.08 times as far apart as real ones from iteration 250 on.
+
+The paper's generator begins with small weights and leaves grey later: a sound run on stacked-mnist,
+which ends with 977 of 1,000 modes, has 0.21 at iteration 250, 0.54 at 1,000 and 0.82 at its end.
+Its D answers at most 0.94 on real images, at least 0.06 on fakes.
 """
 
 from __future__ import annotations
@@ -14,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 WINDOW = 100  # iterations that a mean is taken over
-FIRST_STEP = 200  # judged from here on: D leads at first, and untrained G's images are alike
+FIRST_STEP = 200  # judged from here on: D leads at first
+FIRST_IMAGES = {"mnist28": 200, "dcgan": 1000}  # ... and untrained G's images are alike
 WON = 0.99  # D's mean answer on real above it, on fakes below 1 - WON: nothing left to learn from
 BLIND = 0.01  # D's answers on real and on fakes closer than this, on average: it sees no difference
 HUGE = 20.0  # a mean loss above it: float32's sigmoid is 0 or 1 to eight digits
@@ -28,7 +33,8 @@ class Watch:
     held down by a gradient penalty, so that near answers on real and on fakes are no fault.
     """
 
-    def __init__(self, penalized: bool = False) -> None:
+    def __init__(self, architecture: str = "mnist28", penalized: bool = False) -> None:
+        self._first_images = FIRST_IMAGES[architecture]
         self._blind = 0.0 if penalized else BLIND
         self._window = np.empty((0, 4))
         self._real_distance: float | None = None
@@ -63,7 +69,7 @@ class Watch:
 
     def samples(self, step: int, images: NDArray[np.uint8]) -> str | None:
         """The images of the run's fixed noise after `step` updates, (N, H, W, C): as metrics()."""
-        if step < FIRST_STEP or not self._real_distance:
+        if step < self._first_images or not self._real_distance:
             return None
         ratio = mean_distance(images) / self._real_distance
         self._images = "collapsed" if ratio < ALIKE else ""
@@ -98,5 +104,5 @@ class Watch:
 def mean_distance(images: NDArray[np.uint8]) -> float:
     """Mean Euclidean distance over the pairs of N >= 2 images, pixels in [0, 1]."""
     x = images.reshape(len(images), -1).astype(np.float64) / 255
-    squared = ((x[:, None] - x[None]) ** 2).sum(-1)
+    squared = np.array([((x - each) ** 2).sum(-1) for each in x])
     return float(np.sqrt(squared).sum() / (len(x) * (len(x) - 1)))

@@ -106,6 +106,15 @@ def test_equal_samples_are_a_collapse() -> None:
     assert watch.verdict()["verdict"] == "collapsed"
 
 
+def test_the_papers_generator_leaves_grey_later() -> None:
+    for step, verdict in ((750, "sound"), (1000, "collapsed")):
+        watch = Watch("dcgan")
+        watch.real(digits().repeat(3, axis=3))
+        grey = np.full((16, 28, 28, 3), 127, np.uint8)
+        assert (watch.samples(step, grey) is None) == (verdict == "sound")
+        assert watch.verdict()["verdict"] == verdict
+
+
 def test_the_limit_on_distances() -> None:
     """Blending towards one image shrinks all distances by one factor."""
     real = digits().astype(np.float64)
