@@ -11,6 +11,7 @@ from keras import ops
 
 from common import architecture
 from keras_impl import load_engine
+from keras_impl.architectures import make_discriminator, make_generator
 from keras_impl.canonical import canonical_tensors
 from keras_impl.layers import Adam, BatchNormalization, LeakyReLU
 from keras_impl.networks import Discriminator, Generator
@@ -23,6 +24,19 @@ def test_layer_output_shapes_follow_the_table():
     for model, layers in ((Discriminator(), table.discriminator), (Generator(), table.generator)):
         for layer in layers:
             assert tuple(model.get_layer(layer.name).output.shape[1:]) == layer.output_shape
+
+
+@pytest.mark.recompiles
+@pytest.mark.parametrize(("size", "channels"), [(32, 1), (32, 3), (64, 3), (128, 1)])
+def test_the_papers_layer_shapes_follow_the_table(size: int, channels: int):
+    table = architecture.dcgan(20, size, channels, width=4)
+    for model, layers in (
+        (make_discriminator(table), table.discriminator),
+        (make_generator(table), table.generator),
+    ):
+        for layer in layers:
+            assert tuple(model.get_layer(layer.name).output.shape[1:]) == layer.output_shape
+        assert model.output_shape[1:] == layers[-1].output_shape
 
 
 def test_summary_prints(capsys: pytest.CaptureFixture[str]):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 import torchvision
+from torch import nn
 
 from common import architecture, batches, datasets
 from pytorch_impl import backend, canonical, dcgan
+from pytorch_impl.architectures import make_discriminator, make_generator
 from pytorch_impl.networks import Discriminator, Generator
 from tests.engine import example, published
 
@@ -29,6 +32,33 @@ def test_layer_shapes_are_the_tables() -> None:
         x = layer(x)
         seen.append((*x.shape[2:], x.shape[1]))
     assert set(wanted[:4]) == set(seen)
+
+
+@pytest.mark.parametrize(("size", "channels"), [(32, 1), (32, 3), (64, 3), (128, 1)])
+def test_the_papers_layer_shapes_are_the_tables(size: int, channels: int) -> None:
+    table = architecture.dcgan(20, size, channels, width=4)
+    D, G = make_discriminator(table), make_generator(table)
+    x, z = torch.zeros(2, channels, size, size), torch.zeros(2, 20)
+    for network, layers, module, inputs, wanted in (
+        ("discriminator", table.discriminator, D, x, (2, 1)),
+        ("generator", table.generator, G, z, x.shape),
+    ):
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name, child in module.main.named_children():
+            child.register_forward_hook(partial(keep_shape, shapes, f"main.{name}"))
+        assert module(inputs).shape == wanted
+        names = canonical.parameter_names(network, table)
+        for layer in layers:
+            if layer.parameters:
+                first = names[f"{network}/{layer.name}/{next(iter(layer.parameters))}"]
+                assert shapes[first.rpartition(".")[0]] == layer.output_shape, layer.name
+
+
+def keep_shape(
+    shapes: dict[str, tuple[int, ...]], name: str, layer: nn.Module, x: object, y: torch.Tensor
+) -> None:
+    """A forward hook; the shape is kept channels-last, without the batch axis."""
+    shapes[name] = (*y.shape[2:], y.shape[1])
 
 
 @pytest.mark.parametrize(("tutorial", "ours", "shape"), PAIRS)

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from common import architecture
 from common.config import Config
-from tensorflow_impl import kernels, layers, losses
+from tensorflow_impl import dcgan, kernels, layers, losses
+from tensorflow_impl.architectures import make_discriminator, make_generator
 from tensorflow_impl.networks import Conv, ConvTranspose, Discriminator, Generator
 
 
@@ -168,3 +169,26 @@ def test_intermediate_shapes_are_those_of_the_table() -> None:
     assert D.conv2(tf.zeros((2, 12, 12, 32))).shape[1:] == (8, 8, 64)
     assert G.deconv1(tf.zeros((2, 7, 7, 128))).shape[1:] == table["deconv1"]
     assert G.deconv2(tf.zeros((2, 14, 14, 64))).shape[1:] == table["deconv2"]
+
+
+@pytest.mark.parametrize(("size", "channels"), [(32, 1), (32, 3), (64, 3), (128, 1)])
+def test_the_papers_intermediate_shapes_are_those_of_the_table(
+    size: int, channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes: dict[int, tuple[int, ...]] = {}
+    for kind in (dcgan.Conv, dcgan.ConvTranspose, layers.BatchNorm):
+
+        def call(self: tf.Module, *x: object, plain: Callable = kind.__call__) -> tf.Tensor:
+            y = plain(self, *x)
+            shapes[id(self)] = tuple(y.shape[1:])
+            return y
+
+        monkeypatch.setattr(kind, "__call__", call)
+    table = architecture.dcgan(20, size, channels, width=4)
+    D, G = make_discriminator(table), make_generator(table)
+    assert D(tf.zeros((2, *table.image_shape)), training=True).shape[1:] == (1,)
+    assert G(tf.zeros((2, 20)), training=True).shape[1:] == table.image_shape
+    for network, rows in ((D, table.discriminator), (G, table.generator)):
+        for layer in rows:
+            if layer.parameters:
+                assert shapes[id(getattr(network, layer.name))] == layer.output_shape, layer.name
