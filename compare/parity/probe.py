@@ -14,13 +14,8 @@ import numpy as np
 from common import batches, checkpoint, datasets
 from common.config import Config, from_json
 from compare import engines
-from compare.parity.rungs import ANCHOR_STEPS
+from compare.parity.rungs import ANCHOR_STEPS, OUTPUTS
 from compare.worker import Tasks, serve
-
-# Times that both networks see the first batch on rung 1. dcgan's small weights leave D's layers a
-# variance below 0.01. With running variances of 1 evaluation mode then leaves nothing of an image
-# but rounding, so they are brought to the images' own: 0.9^64 is 0.001.
-OUTPUTS = {"mnist28": 1, "dcgan": 64}
 
 
 class Probe:

@@ -30,7 +30,7 @@ from common.environment import git_commit, processor, versions
 from compare import engines
 from compare.engines import Engine
 from compare.speed import limits
-from compare.speed.timing import Timed, baseline_of, quartiles
+from compare.speed.timing import Timed, baseline_of, quartiles, shape_of
 from compare.worker import Worker
 
 FRAMEWORKS = ("torch", "tensorflow", "jax")
@@ -223,14 +223,8 @@ def read(arguments: BenchArguments) -> Request:
     devices = commandline.names("devices", arguments.devices, ("auto", "cpu", "cuda"))
     sizes = commandline.numbers("batch_sizes", arguments.batch_sizes, 2, Config().train_images)
     commandline.check_place("out", Path(arguments.out), folder=False)
+    config.check(Config(**shape_of(arguments.architecture, arguments.image_size)))
     return Request(chosen, cast(list[Precision], precisions), cast(list[Device], devices), sizes)
-
-
-def shape_of(arguments: BenchArguments) -> dict[str, Any]:
-    """The fields of a Config that say which networks are timed."""
-    if arguments.architecture == "mnist28":
-        return {}
-    return {"dataset": "random", "train_images": 50_000, "image_size": arguments.image_size}
 
 
 def measure(arguments: BenchArguments, request: Request) -> dict[str, Any]:
@@ -239,7 +233,7 @@ def measure(arguments: BenchArguments, request: Request) -> dict[str, Any]:
         (p, d) for p in {*request.precisions, "float32"} for d in request.devices
     }
     found = {pair: measure_rates(*pair) for pair in sorted(asked)}
-    rows = []
+    rows, shape = [], shape_of(arguments.architecture, arguments.image_size)
     for device, engine, batch_size, precision in itertools.product(
         request.devices, request.engines, request.batch_sizes, request.precisions
     ):
@@ -249,13 +243,13 @@ def measure(arguments: BenchArguments, request: Request) -> dict[str, Any]:
             batch_size=batch_size,
             compile=arguments.compile,
             data_dir=arguments.data_dir,
-            **shape_of(arguments),
+            **shape,
         )
         config.check(chosen)
         for row in measure_pair(engine, chosen, arguments.rounds, arguments.turn):
             rows.append(row | {"asked_device": device})
     rates = {pair: best_rates(each) for pair, each in found.items()}
-    table = architecture.of(Config(**shape_of(arguments)))
+    table = architecture.of(Config(**shape))
     return {
         **surroundings(),
         "command": ["python", "-m", "compare.bench", *sys.argv[1:]],

@@ -27,13 +27,14 @@ from common.checkpoint import Arrays, initial
 from common.config import Config, UserError, from_json
 from compare import engines
 from compare.engines import ENGINES, Engine
-from compare.parity.rungs import ANCHOR_STEPS, BOUNDS, FLOAT32_BOUNDS, part, worst
+from compare.parity.rungs import ANCHOR_STEPS, BOUNDS, FLOAT32_BOUNDS, OUTPUTS, part, worst
 from compare.speed import timing
 from compare.speed.timing import IMPLEMENTATION, baseline_of
 from compare.worker import Worker, serve
 
 STEPS = ANCHOR_STEPS  # checked iterations: the length of a window of the parity ladder
 LOSSES = BOUNDS[4]
+SHAPE = ("dataset", "train_images", "architecture", "image_size", "channels", "width")
 
 
 # ------------------------------------------------------------------ one run
@@ -77,7 +78,10 @@ def train(
         arrays.update({prefix + name: np.array(array) for name, array in found.items()})
 
     images, noise = timing.Stream(settings, timing.RandomImages(settings)).next(steps)
-    keep("outputs/", backend.outputs(begin(initial(settings)), images[0], noise[0]))
+    state = begin(initial(settings))
+    for _ in range(OUTPUTS[settings.architecture]):
+        outputs = backend.outputs(state, images[0], noise[0])
+    keep("outputs/", outputs)
     state = begin(initial(settings))
     losses = []
     for start, end in itertools.pairwise([0, 1, *range(1 + chunk, steps, chunk), steps]):
@@ -96,6 +100,8 @@ def train(
 def check(engine: Engine, base: Config, folder: Path, can_compile: bool) -> bool:
     """Print every comparison of an engine; whether all bounds hold."""
     double = dataclasses.replace(base, precision="float64", batch_size=16)
+    if base.architecture == "dcgan":  # larger ones test nothing else
+        double = dataclasses.replace(double, image_size=32, width=16)
     single = dataclasses.replace(double, precision="float32")
     reference = run(engine, dataclasses.replace(double, device="cpu"), folder)
     reference32 = run(engine, dataclasses.replace(single, device="cpu"), folder)
@@ -127,6 +133,7 @@ def check(engine: Engine, base: Config, folder: Path, can_compile: bool) -> bool
         compare("compiled, continued: losses", resumed, reference, "losses", LOSSES)
     # At a lower rate than its own, by which rounding grows too fast to compare.
     tuned = Config(
+        **{name: getattr(double, name) for name in SHAPE},
         recipe="tuned",
         learning_rate=1e-4,
         precision="float64",
@@ -207,6 +214,9 @@ class Parser(argparse.ArgumentParser):
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser(prog="python -m compare.gpu_check", description=str(__doc__).split("\n")[0])
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument(
+        "--architecture", choices=("mnist28", "dcgan"), default="mnist28", help="dcgan: 64 pixels"
+    )
     parser.add_argument("--batch-size", type=int, default=128, help="of the timings")
     parser.add_argument("--turns", type=int, default=4, help="per row")
     parser.add_argument("--turn", type=int, default=250, help="iterations in a turn")
@@ -254,7 +264,11 @@ def main(argv: list[str]) -> None:
         if name in ("pytorch", *(("keras-torch", "keras-jax") if arguments.keras else ()))
         and not engine.missing
     ]
-    base = Config(device=arguments.device, batch_size=arguments.batch_size)
+    base = Config(
+        device=arguments.device,
+        batch_size=arguments.batch_size,
+        **timing.shape_of(arguments.architecture),
+    )
     good = True
     with commandline.command():
         print(describe(arguments.device))

@@ -79,6 +79,13 @@ class RandomImages:
         return values[:count].reshape(len(indices), *self.shape[1:])
 
 
+def shape_of(architecture: str, image_size: int = 64) -> dict[str, Any]:
+    """The fields of a Config that say which networks are timed: dcgan's on random colour images."""
+    if architecture == "mnist28":
+        return {}
+    return {"dataset": "random", "train_images": 50_000, "image_size": image_size}
+
+
 def images_of(config: Config, random: bool = False) -> batches.Dataset:
     """The training images of a Config, or random ones."""
     if random:

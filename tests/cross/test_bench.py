@@ -52,6 +52,16 @@ def test_multiplications_of_each_layer() -> None:
     ]
 
 
+def test_multiplications_of_the_papers_layers() -> None:
+    """Each doubling has half the pixels a side and twice the filters, so equal work."""
+    paper = architecture.dcgan()
+    middle = [8 * 8 * 16 * 128 * 256] * 3
+    image = 32 * 32 * 16 * 64 * 3
+    assert limits.network(paper.discriminator, paper.image_shape) == [image, *middle, 16 * 512]
+    assert limits.network(paper.generator, (100,)) == [16 * 100 * 512, *middle, image]
+    assert limits.arithmetic(paper, 128) / 1e9 == pytest.approx(291.15, abs=0.01)
+
+
 def test_arithmetic_of_an_iteration() -> None:
     """Counted once more, pass by pass, and the figure that the README gives."""
     d, g = 4_787_200, 13_144_064
@@ -349,6 +359,7 @@ def test_a_broken_bound_is_said(
         ("bench", ["--devices", "tpu"], "--devices takes names from auto, cpu, cuda"),
         ("bench", ["--batch-sizes", "1"], "--batch-sizes takes whole numbers from 2 to"),
         ("bench", ["--batch-sizes", "8,"], "--batch-sizes takes whole numbers from 2 to"),
+        ("bench", ["--architecture", "dcgan", "--image-size", "50"], "--image-size takes 32, 64"),
         ("bench", ["--rounds", "0"], "--rounds takes a whole number from 1"),
         ("bench", ["--turn", "-1"], "--turn takes a whole number from 0"),
         ("bench", ["--growth", "--rounds", "0"], "--rounds takes a whole number from 1"),
