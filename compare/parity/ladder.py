@@ -12,10 +12,10 @@ rungs.py compares.
        free run, for as long as it means anything
     5  train in A, continue in B, against all in A
 
-Why windows: this training is chaotic. Two runs of one engine whose first weight differs by one unit
-in its last place part by a factor of ten every ten steps or so, float64 or not, so after 100 free
-steps no two computations of it agree, however equal their engines. `make parity` plots that beside
-the differences between engines. A window shows an unequal step at any stage of the training.
+Why windows: this training is chaotic. Two runs of one engine of which one weight differs by one
+unit in its last place part by a factor of ten every ten steps or so, float64 or not, so after 100
+free steps no two computations of it agree, however equal their engines. `make parity` plots that
+beside the differences between engines. A window shows an unequal step at any stage of the training.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def run_windows(workers: list[Worker], steps: int, folder: Path) -> dict[str, Ar
 
 
 def run_nudged(worker: Worker, free_steps: int, folder: Path) -> Arrays:
-    """A free run of one engine whose first weight is one unit in its last place away."""
+    """A free run of one engine of which one weight is one unit in its last place away."""
     return _arrays(worker, folder, "nudged", steps_count=free_steps)
 
 
