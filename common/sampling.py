@@ -21,7 +21,8 @@ Generate = Callable[[NDArray[np.float32]], NDArray[np.floating[Any]]]
 # The generator of a checkpoint on a device.
 Load = Callable[[checkpoint.Checkpoint, Device], Generate]
 
-BATCH = 500  # images per call of the generator, to bound the memory; it moves no pixel
+# Images per call of the generator, and pixels, to bound the memory; they move no pixel.
+BATCH, PIXELS = 500, 2**19
 
 PRETRAINED = "pretrained/mnist28-tuned.safetensors"
 
@@ -70,8 +71,9 @@ def main(backend: str, load: Load) -> None:
             if arguments.walk is not None:
                 noise = images.latent_walk(noise, arguments.walk)
             generate = load(saved, arguments.device)
-            parts = [generate(noise[i : i + BATCH]) for i in range(0, len(noise), BATCH)]
-            pictures = images.to_uint8(np.concatenate(parts))
+            batch = min(BATCH, PIXELS // saved.config.image_size**2)
+            parts = [noise[i : i + batch] for i in range(0, len(noise), batch)]
+            pictures = np.concatenate([images.to_uint8(generate(part)) for part in parts])
             _write(out, pictures, arguments.walk)
     print(f"{len(pictures)} images of {arguments.run} at step {saved.step} -> {out}")
 

@@ -56,6 +56,37 @@ def test_png_and_walks(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     sample(monkeypatch, saved, "--count", 3, "--walk", 4, "--out", tmp_path / "b.png")
 
 
+def test_large_pictures_in_colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(dataset="x", train_images=9, image_size=128, width=1, batch_size=2)
+    path = tmp_path / checkpoint.FILE_NAME
+    checkpoint.save(path, checkpoint.initial(config), config, "x", {})
+    calls: list[int] = []
+
+    def load(saved: checkpoint.Checkpoint, device: object) -> sampling.Generate:
+        def generate(noise: np.ndarray) -> np.ndarray:
+            calls.append(len(noise))
+            return noise[:, :3].reshape(-1, 1, 1, 3) * np.ones((128, 128, 1), np.float32)
+
+        return generate
+
+    def draw(*arguments: object) -> None:
+        monkeypatch.setattr(sys, "argv", ["sample", *map(str, (path, *arguments))])
+        sampling.main("x", load)
+
+    draw("--count", 70, "--out", tmp_path / "a.npy")
+    assert calls == [32, 32, 6]  # few at a time: a call's layers take megabytes an image
+    noise = batches.sampled_noise(1, 70, config.noise_size)[:, :3]
+    found = np.load(tmp_path / "a.npy")
+    assert found.shape == (70, 128, 128, 3)
+    np.testing.assert_array_equal(found[:, 7, 9], np.rint((noise + 1.0) * 127.5))
+    draw("--count", 2, "--walk", 2, "--out", tmp_path / "a.gif")
+    with Image.open(tmp_path / "a.gif") as walk:
+        assert (walk.n_frames, walk.size) == (3, (256, 256))
+    draw("--count", 4, "--out", tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as grid:
+        assert (grid.size, grid.mode) == ((262, 262), "RGB")
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -153,7 +153,7 @@ function benchRows() {
 }
 function speedTable() {
   const rows = benchRows();
-  $('f-speed').hidden = !rows.length;
+  $('f-speed').closest('section').hidden = !rows.length;
   if (!rows.length) return;
   rows.sort((a, b) => ORDER.indexOf(a.engine) - ORDER.indexOf(b.engine));
   const most = Math.max(...rows.map((row) => row.ms)), heap = Math.max(...rows.map((row) => row.peak_mib || 0)), wait = Math.max(...rows.map((row) => row.start_seconds || 0));
