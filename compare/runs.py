@@ -105,6 +105,12 @@ def seed_counts(text: str, count: int) -> list[int]:
 def directory(runs_dir: str, engine: Engine, settings: Config) -> Path:
     """Where a run lies: as training names it by default, with what else is not the default."""
     name = run_name(engine.name, settings)
+    usual = Config(dataset=settings.dataset, architecture=settings.architecture)
+    shape = (settings.image_size, settings.channels)
+    if shape != (usual.image_size, usual.channels):
+        name += f"-{shape[0]}x{shape[0]}x{shape[1]}"
+    if settings.width != usual.width:
+        name += f"-width{settings.width}"
     if settings.precision != Config.precision:
         name += f"-{settings.precision}"
     if settings.steps is not None:

@@ -94,6 +94,8 @@ def read(path: Path) -> Record:
         settings = config.from_json(values)
     except UserError as error:
         raise UserError(f"{path}/config.json cannot be used: {error}") from None
+    if settings.train_images is None:
+        raise UserError(f"{path}/config.json cannot be used: it lacks the number of train_images.")
     environment, result = read_json(path / "environment.json"), read_json(path / "result.json")
     outcome = None
     if result.get("finished") is not True:

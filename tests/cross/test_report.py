@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common import batches, checkpoint
-from common.config import UserError
+from common import batches, checkpoint, config
+from common.config import Config, UserError
 from compare import engines
 from compare import runs as training
 from compare.quality import progress, scorer
@@ -43,6 +43,13 @@ def test_what_a_run_tells(runs: Path) -> None:
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run directory"):
+        records.read(tmp_path)
+
+
+def test_a_run_of_a_folder_says_how_many_pictures_it_had(tmp_path: Path) -> None:
+    settings = Config(dataset=str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps(config.to_json(settings)))
+    with pytest.raises(UserError, match="train_images"):
         records.read(tmp_path)
 
 
@@ -207,6 +214,10 @@ def test_runs_of_other_settings_are_not_mixed_up(runs: Path, tmp_path: Path) -> 
     job = sidebyside.plan(short)[0]
     assert job.run.name == f"pytorch-mnist-seed0-bfloat16-{STEPS}steps"
     assert job.settings.show_every == 1
+    wide = Config(dataset="a/b", channels=1, image_size=128, width=8)
+    assert training.directory("x", engines.ENGINES["pytorch"], wide) == Path(
+        "x/pytorch-b-seed0-128x128x1-width8"
+    )
     shutil.copytree(runs / "pytorch", tmp_path / "pytorch-mnist-seed0")
     with pytest.raises(UserError, match="other settings"):
         sidebyside.plan(arguments)
