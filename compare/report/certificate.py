@@ -117,6 +117,8 @@ def initial_weights(runs: list[Record]) -> Fact:
     """
     largest, checked, hashes = 0, 0, set()
     for settings, group in by_experiment(runs):
+        if not _computable(settings):
+            continue
         weights = _initial(settings)
         hashes.add(_hash(weights.values()))
         pictured = [run for run in group if 0 in run.grids]
@@ -144,6 +146,8 @@ def first_batch(runs: list[Record], data_dir: str) -> Fact:
     """Are D's answers and its loss at step 0 those of these weights, this batch and this noise?"""
     worst, checked, order = 0.0, 0, set()
     for settings, group in by_experiment(runs):
+        if not _computable(settings):
+            continue
         order.add(
             _hash([batches.order(settings.seed, 0, settings.train_images, 0, 2**20)])
             + " / "
@@ -198,6 +202,17 @@ def _first_metrics(settings: Config, data_dir: str) -> dict[str, float] | None:
 def _mean_answer(logits: NDArray[np.float64]) -> float:
     """Mean sigmoid."""
     return float((1 / (1 + np.exp(-logits))).mean())
+
+
+def _computable(settings: Config) -> bool:
+    """Are the weights and the first batch of such networks a few GB at most? A config.json from a
+    stranger may ask for a hundred."""
+    table = architecture.of(settings)
+    weights = sum(map(math.prod, table.parameters().values()))
+    values = max(
+        math.prod(layer.output_shape) for layer in (*table.discriminator, *table.generator)
+    )
+    return weights <= 10**8 and settings.batch_size * max(values, settings.noise_size) <= 2**28
 
 
 @functools.lru_cache(maxsize=1)  # two facts in turn ask for them

@@ -251,6 +251,7 @@ def test_every_control_has_a_name_and_nothing_overflows(page: Browser) -> None:
         assert page.run("document.documentElement.scrollWidth") <= 360
 
 
+@pytest.mark.slow
 def test_pictures_of_another_size_in_colour(
     chromium: Browser, runs: Path, colour_run: Path, data_dir: str, tmp_path: Path
 ) -> None:

@@ -130,6 +130,7 @@ def test_the_figures_are_these(floor: dict[int, float]) -> None:
     assert pyramids.distances(A, B) == floor
 
 
+@pytest.mark.slow
 def test_a_set_against_itself_and_in_another_order(floor: dict[int, float]) -> None:
     assert set(pyramids.distances(A, A).values()) == {0.0}
     assert pyramids.distances(B, A) == pytest.approx(floor, rel=1e-6)
@@ -170,6 +171,7 @@ def test_worse_pictures_are_farther_and_at_the_size_that_changed(
     assert found[where] / floor[where] > max(others)
 
 
+@pytest.mark.slow
 def test_sets_of_one_colour_have_a_distance() -> None:
     grey = np.full_like(A, 128)
     assert all(0 < value < 10_000 for value in pyramids.distances(A, grey).values())

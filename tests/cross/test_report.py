@@ -332,3 +332,16 @@ def test_the_policy_is_strict(report_folder: Path) -> None:
     assert not re.search(r"unsafe|\*|https?:", policy[1])
     code = text.split('id="data"')[0] + text.rsplit("<script>", 1)[1]
     assert re.findall(r"https?://[^'\"]*", code) == ["http://www.w3.org/2000/svg"]  # a name only
+
+
+def test_networks_that_no_memory_holds_are_not_computed(runs: Path, tmp_path: Path) -> None:
+    ours = records.read(runs / "pytorch")
+    huge = Config(dataset="theirs", image_size=128, width=1024, train_images=64, batch_size=64)
+    wide = dataclasses.replace(huge, width=64, batch_size=60_000, train_images=60_000)
+    for settings in (huge, wide):
+        theirs = [dataclasses.replace(ours, settings=settings)]
+        for found in (
+            certificate.initial_weights(theirs),
+            certificate.first_batch(theirs, str(tmp_path)),
+        ):
+            assert found["holds"] is None
