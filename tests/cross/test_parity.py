@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from common import architecture, datasets
+from common import architecture
 from common.checkpoint import Arrays
 from common.config import Config, RecipeName, UserError
 from compare import engines
@@ -125,73 +125,6 @@ def test_rungs_0_to_2_in_float32(climb: Climb, data_dir: str, tmp_path: Path) ->
         assert arrays["outputs/logits"].dtype == np.float32
     findings = rungs.compare_ladders(float32, settings(data_dir, "float32"))
     assert_all_hold(findings, 3 * pairs(len(some)))
-
-
-@pytest.mark.parametrize(
-    ("names", "steps"),
-    [("pytorch,tensorflow", 2), pytest.param(engines.ALL, 4, marks=pytest.mark.slow)],
-)
-def test_recipe_tuned_climbs_the_same_ladder(
-    names: str, steps: int, data_dir: str, tmp_path: Path
-) -> None:
-    """R1's second derivatives are in rung 2, the averaged weights in rungs 3 and 5; the learning
-    rate falls in the windows' second half."""
-    some = engines.choose(names)
-    count = pairs(len(some))
-    chosen = dataclasses.replace(settings(data_dir, "float64", "tuned"), steps=20, batch_size=8)
-    with parity.start(some, chosen) as workers:
-        free = parity.run_ladder(workers, 2 * steps, tmp_path)
-        assert_all_hold(rungs.compare_ladders(free, chosen), 5 * count)
-        windows = parity.run_windows(workers, 20, tmp_path)
-        assert_all_hold(rungs.compare_windows(windows, chosen), count)
-        assert_all_hold(parity.run_relay(workers, chosen, steps, tmp_path), 2 * count)
-    name = "average/generator/dense1/kernel"
-    for arrays in free.values():
-        assert rungs.difference(arrays[f"first/{name}"], arrays[f"initial/{name}"]) > 1e-4
-
-
-@pytest.mark.parametrize(
-    ("recipe", "names", "free", "steps", "relay"),
-    [
-        ("paper", engines.DEFAULT, 20, 20, 4),
-        pytest.param("paper", engines.ALL, rungs.FREE_STEPS, STEPS, 10, marks=pytest.mark.slow),
-        pytest.param("tuned", engines.ALL, rungs.FREE_STEPS, STEPS, 10, marks=pytest.mark.slow),
-    ],
-)
-def test_the_papers_networks_climb_the_same_ladder(
-    recipe: RecipeName, names: str, free: int, steps: int, relay: int, tmp_path: Path
-) -> None:
-    """Batch norm in D, its three moves an iteration in rung 3, colour, a folder of pictures; of
-    tuned, the averaged weights in rungs 3 and 5."""
-    some = engines.choose(names)
-    count = pairs(len(some))
-    parity.draw_pictures(tmp_path / "pictures", 32)
-    chosen = parity.ladder_settings(
-        STEPS,
-        dataset=str(tmp_path / "pictures"),
-        recipe=recipe,
-        image_size=32,
-        width=8,
-        batch_size=16,
-        data_dir=str(tmp_path),
-    )
-    chosen = datasets.counted(chosen, lambda line: None)
-    assert (chosen.architecture, chosen.recipe, chosen.channels) == ("dcgan", recipe, 3)
-    with parity.start(some, chosen) as workers:
-        found = parity.run_ladder(workers, free, tmp_path)
-        for arrays in found.values():
-            rungs.check_counts(arrays, chosen)
-        assert_all_hold(rungs.compare_ladders(found, chosen), 5 * count)
-        windows = parity.run_windows(workers, steps, tmp_path)
-        assert_all_hold(rungs.compare_windows(windows, chosen), count)
-        assert_all_hold(parity.run_relay(workers, chosen, relay, tmp_path), 2 * count)
-        nudged = parity.run_nudged(workers[0], free, tmp_path)
-    plain = found[some[0].name]["losses"]
-    assert 0 < rungs.loss_differences(nudged["losses"], plain).max() < 1e-10  # not rounded away
-    float32 = dataclasses.replace(chosen, precision="float32")
-    with parity.start(some, float32) as workers:
-        findings = rungs.compare_ladders(parity.run_ladder(workers, 2, tmp_path), float32)
-    assert_all_hold(findings, 3 * count)
 
 
 def test_a_wrong_number_does_not_pass() -> None:
