@@ -8,8 +8,6 @@ D's running statistics move three times an iteration, in training mode throughou
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -17,8 +15,7 @@ from torch.nn import functional as F
 
 from common import architecture
 from common.checkpoint import Arrays
-from pytorch_impl import canonical
-from tests.engine.published import Adam
+from tests.engine.published import Adam, fill, main, read
 
 RATE = 2e-4
 
@@ -77,11 +74,7 @@ def train(start: Arrays, images: np.ndarray, noise: np.ndarray) -> Arrays:
         "discriminator": Discriminator(channels, width).double(),
         "generator": Generator(noise.shape[2], channels, width).double(),
     }
-    tensors = {k: canonical.parameter_tensors(m, k, table) for k, m in networks.items()}
-    with torch.no_grad():
-        for name, tensor in (tensors["discriminator"] | tensors["generator"]).items():
-            array = canonical.from_canonical_layout(name, start[name], table)
-            tensor.copy_(torch.from_numpy(np.ascontiguousarray(array)))
+    fill(networks, start, table)
     D, G = networks.values()
     d_optimizer, g_optimizer = Adam(D, RATE), Adam(G, RATE)
     losses = []
@@ -101,19 +94,9 @@ def train(start: Arrays, images: np.ndarray, noise: np.ndarray) -> Arrays:
         g_optimizer.step()
         losses.append([real_loss.item() + fake_loss.item(), g_loss.item()])
 
-    found = {"losses": np.array(losses)}
-    for network, optimizer in (("discriminator", d_optimizer), ("generator", g_optimizer)):
-        for name, tensor in tensors[network].items():
-            arrays = {name: tensor}
-            if isinstance(tensor, nn.Parameter):
-                arrays[f"optimizer/{name}/first_moment"] = optimizer.m[tensor]
-                arrays[f"optimizer/{name}/second_moment"] = optimizer.v[tensor]
-            for key, value in arrays.items():
-                found[key] = canonical.to_canonical_layout(name, value.detach().numpy(), table)
-    return found
+    optimizers = {"discriminator": d_optimizer, "generator": g_optimizer}
+    return {"losses": np.array(losses)} | read(networks, optimizers, table)
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    given = dict(np.load(sys.argv[1]))
-    np.savez(sys.argv[2], **train(given, given.pop("images"), given.pop("noise")))
+    main(train)

@@ -9,6 +9,7 @@ momentum 0.1, LeakyReLU stands before the pooling.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common import architecture
+from common.architecture import Architecture
 from common.checkpoint import Arrays
 from pytorch_impl import canonical
 
@@ -77,11 +79,7 @@ def train(start: Arrays, images: np.ndarray, noise: np.ndarray) -> Arrays:
     """Initial canonical arrays, images (K, B, 28, 28, 1), noise (K, B, Z) -> the state after K
     steps: parameters, statistics, moments; and `losses` (K, 2)."""
     networks = {"discriminator": Discriminator().double(), "generator": Generator().double()}
-    tensors = {k: canonical.parameter_tensors(m, k, TABLE) for k, m in networks.items()}
-    with torch.no_grad():
-        for name, tensor in (tensors["discriminator"] | tensors["generator"]).items():
-            array = canonical.from_canonical_layout(name, start[name], TABLE)
-            tensor.copy_(torch.from_numpy(np.ascontiguousarray(array)))
+    fill(networks, start, TABLE)
     D, G = networks.values()
     d_optimizer, g_optimizer = Adam(D), Adam(G)
     bce = F.binary_cross_entropy_with_logits
@@ -100,19 +98,42 @@ def train(start: Arrays, images: np.ndarray, noise: np.ndarray) -> Arrays:
         g_optimizer.step()
         losses.append([d_loss.item(), g_loss.item()])
 
-    found = {"losses": np.array(losses)}
-    for network, optimizer in (("discriminator", d_optimizer), ("generator", g_optimizer)):
-        for name, tensor in tensors[network].items():
+    optimizers = {"discriminator": d_optimizer, "generator": g_optimizer}
+    return {"losses": np.array(losses)} | read(networks, optimizers, TABLE)
+
+
+@torch.no_grad()
+def fill(networks: dict[str, nn.Module], start: Arrays, table: Architecture) -> None:
+    """Give networks the values of canonical arrays."""
+    for network, module in networks.items():
+        for name, tensor in canonical.parameter_tensors(module, network, table).items():
+            array = canonical.from_canonical_layout(name, start[name], table)
+            tensor.copy_(torch.from_numpy(np.ascontiguousarray(array)))
+
+
+def read(
+    networks: dict[str, nn.Module], optimizers: dict[str, Adam], table: Architecture
+) -> Arrays:
+    """Networks and moments as canonical arrays."""
+    found = {}
+    for network, module in networks.items():
+        optimizer = optimizers[network]
+        for name, tensor in canonical.parameter_tensors(module, network, table).items():
             arrays = {name: tensor}
             if isinstance(tensor, nn.Parameter):
                 arrays[f"optimizer/{name}/first_moment"] = optimizer.m[tensor]
                 arrays[f"optimizer/{name}/second_moment"] = optimizer.v[tensor]
             for key, value in arrays.items():
-                found[key] = canonical.to_canonical_layout(name, value.detach().numpy(), TABLE)
+                found[key] = canonical.to_canonical_layout(name, value.detach().numpy(), table)
     return found
 
 
-if __name__ == "__main__":
+def main(train: Callable[[Arrays, np.ndarray, np.ndarray], Arrays]) -> None:
+    """Read INPUTS, train, write OUTPUTS."""
     torch.set_num_threads(1)
     given = dict(np.load(sys.argv[1]))
     np.savez(sys.argv[2], **train(given, given.pop("images"), given.pop("noise")))
+
+
+if __name__ == "__main__":
+    main(train)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from common import architecture
 from common.architecture import Architecture
 from common.config import Config
-from compare.speed.timing import Images, Loop, Noise, serve
+from compare.speed.baselines.pytorch import on_tensors
+from compare.speed.timing import Loop, serve
 
 
 def networks(table: Architecture) -> tuple[nn.Module, nn.Module]:
@@ -72,16 +73,7 @@ def loop(config: Config) -> Loop:
         bce(D(fake).view(-1), label).backward()
         g_optimizer.step()
 
-    def prepare(images: Images, noise: Noise) -> list[Tensor]:
-        return [torch.from_numpy(x).permute(0, 3, 1, 2).float() / 127.5 - 1 for x in images]
-
-    def work(data: list[Tensor]) -> None:
-        for x in data:
-            train(x)
-        if there:
-            torch.cuda.synchronize()
-
-    return prepare, work, ""
+    return on_tensors(train, there)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ loader is timed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -57,13 +59,19 @@ def loop(config: Config) -> Loop:
         g_loss.backward()
         g_optimizer.step()
 
+    return on_tensors(train, there)
+
+
+def on_tensors(train: Callable[[Tensor], None], on_gpu: bool) -> Loop:
+    """The loop of a function that trains on one batch of float images (B, C, H, W) in [-1, 1]."""
+
     def prepare(images: Images, noise: Noise) -> list[Tensor]:
         return [torch.from_numpy(x).permute(0, 3, 1, 2).float() / 127.5 - 1 for x in images]
 
     def work(data: list[Tensor]) -> None:
         for x in data:
             train(x)
-        if there:
+        if on_gpu:
             torch.cuda.synchronize()
 
     return prepare, work, ""
