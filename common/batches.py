@@ -169,27 +169,27 @@ def chunks(
     """The run's batches from `start_step` to its end, gathered by a thread one chunk ahead.
 
     A worker gets its slice of every global batch: images (K, B / world, H, W, C). chunk_steps is
-    asked for the most steps before each chunk; how a run is cut changes no batch. Raises
-    ValueError if world does not divide the batch.
+    asked for the most steps as a chunk is begun to be gathered, by the caller's thread; how a run
+    is cut changes no batch. Raises ValueError if world does not divide the batch.
     """
     if not 0 <= rank < world or config.batch_size % world:
         raise ValueError(f"batch {config.batch_size} cannot be shared by {world}, rank {rank}")
     share = config.batch_size // world
     mine = slice(rank * share, (rank + 1) * share)
 
-    def make(step: int) -> Chunk:
-        steps = range(step, chunk_end(config, step, chunk_steps()))
+    def make(step: int, most: int) -> Chunk:
+        steps = range(step, chunk_end(config, step, most))
         return Chunk(step, *data_of(dataset, config, steps, mine))
 
     end = total_steps(config)
     if start_step >= end:
         return
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-        coming = pool.submit(make, start_step)
+        coming = pool.submit(make, start_step, chunk_steps())
         while True:
             chunk = coming.result()
             if chunk.end < end:
-                coming = pool.submit(make, chunk.end)
+                coming = pool.submit(make, chunk.end, chunk_steps())
             yield chunk
             if chunk.end >= end:
                 return

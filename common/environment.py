@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 
-def describe(backend: str, versions: dict[str, str], device: str, threads: int) -> dict[str, Any]:
-    """A training process, for environment.json. device: in words."""
+def describe(
+    backend: str, versions: dict[str, str], device: str, threads: int, workers: int
+) -> dict[str, Any]:
+    """A training process, for environment.json. device: in words; workers: processes of the run."""
     return {
         "backend": backend,
         "versions": versions,
@@ -21,6 +23,7 @@ def describe(backend: str, versions: dict[str, str], device: str, threads: int) 
         "processor": processor(),
         "device": device,
         "threads": threads,
+        "workers": workers,
         "git_commit": git_commit(),
         "command": [f"{backend}_impl.train", *sys.argv[1:]],
     }

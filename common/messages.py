@@ -48,6 +48,13 @@ def last_checkpoint(directory: Path) -> str:
     return f"the last good checkpoint is {path}"
 
 
+def go_on(directory: Path | str, saved: bool) -> str:
+    """Half a sentence: a worker was lost, and how to go on. saved: there is a checkpoint."""
+    if saved:
+        return f"start the workers again with --resume {directory}"
+    return "nothing was saved; start the workers again with --overwrite"
+
+
 def not_finite(step: int, directory: Path, settings: Config) -> str:
     """The losses of a step are NaN or infinite."""
     return (

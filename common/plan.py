@@ -27,6 +27,7 @@ from common.config import (
     total_steps,
 )
 from common.limits import UserError, flag
+from common.place import restarted
 
 
 def by_recipe(name: str) -> Any:
@@ -74,7 +75,8 @@ class TrainArguments(Config):
     """Run directory. By recipe tuned its default name is <backend>-tuned-..."""
 
     resume: str | None = None
-    """Continue this run directory or checkpoint file, whichever backend wrote it."""
+    """Continue this run directory or checkpoint file, whichever backend wrote it; `auto`: the run
+    in --out if it is there, else begin it."""
 
     overwrite: bool = False
     """Delete an existing run directory first."""
@@ -91,6 +93,7 @@ class Plan:
     overwrite: bool = False
     read: Path | None = None  # the checkpoint file that the state was read from
     stamp: tuple[int, int] | None = None  # stamp_of() it, before it was read
+    asked: str | None = None  # --resume, in the caller's words
 
     @property
     def step(self) -> int:
@@ -100,17 +103,44 @@ class Plan:
 
 def make_plan(arguments: TrainArguments, given: set[str], backend: str) -> Plan:
     """What to train and where, or UserError. Reads the checkpoint; writes nothing."""
+    if arguments.resume == "auto" and arguments.overwrite:
+        raise UserError("--overwrite would delete the run that --resume continues; give one of them.")
+    if arguments.resume == "auto" or restarted():
+        return _plan_again(arguments, given, backend)
     if arguments.resume is not None:
         return _plan_resume(arguments, given)
+    return _plan_new(arguments, backend)
+
+
+def _plan_new(arguments: TrainArguments, backend: str) -> Plan:
     chosen = Config(**config.to_json(arguments))
     config.check(chosen)
-    default = f"runs/{run_name(backend, chosen)}"
-    directory = Path(arguments.out or default)
+    directory = _directory(arguments, chosen, backend)
     check_directory(directory, arguments.overwrite)
     _check_apart(directory, chosen)
     chosen = datasets.counted(chosen)
     config.check(chosen)
     return Plan(chosen, directory, checkpoint.initial(chosen), overwrite=arguments.overwrite)
+
+
+def _directory(arguments: TrainArguments, chosen: Config, backend: str) -> Path:
+    return Path(arguments.out or f"runs/{run_name(backend, chosen)}")
+
+
+def _plan_again(arguments: TrainArguments, given: set[str], backend: str) -> Plan:
+    """The plan of a command that may have run before: it goes on from its own last checkpoint."""
+    if arguments.resume not in (None, "auto") and arguments.out is None:
+        return _plan_resume(arguments, given)  # in place
+    directory = _directory(arguments, Config(**config.to_json(arguments)), backend)
+    if (directory / checkpoint.FILE_NAME).exists():
+        arguments = dataclasses.replace(arguments, resume=str(directory), overwrite=False, out=None)
+        return _plan_resume(arguments, given, again=True)
+    # Ended before its first checkpoint, it is begun anew.
+    begun = (directory / "config.json").exists()
+    arguments = dataclasses.replace(arguments, overwrite=arguments.overwrite or begun)
+    if arguments.resume not in (None, "auto"):
+        return _plan_resume(arguments, given)
+    return _plan_new(arguments, backend)
 
 
 def run_name(engine: str, settings: Config) -> str:
@@ -128,7 +158,8 @@ def run_name(engine: str, settings: Config) -> str:
     return "-".join([*parts, name, f"seed{settings.seed}"])
 
 
-def _plan_resume(arguments: TrainArguments, given: set[str]) -> Plan:
+def _plan_resume(arguments: TrainArguments, given: set[str], again: bool = False) -> Plan:
+    """again: the command may repeat what the checkpoint was trained with."""
     file = checkpoint.find(Path(str(arguments.resume)))
     stamp = stamp_of(file)  # before reading: a later save is then seen as one
     saved = checkpoint.load(file)
@@ -149,6 +180,8 @@ def _plan_resume(arguments: TrainArguments, given: set[str]) -> Plan:
                 "--dataset."
             )
     for name in sorted(given & {f.name for f in dataclasses.fields(Config)} - may_change):
+        if again and getattr(arguments, name) == getattr(saved.config, name):
+            continue
         allowed = ", ".join(flag(n) for n in sorted(may_change))
         if name in config.LENGTH:
             raise UserError(
@@ -190,7 +223,8 @@ def _plan_resume(arguments: TrainArguments, given: set[str]) -> Plan:
         )
     else:
         directory = source
-    return Plan(chosen, directory, saved.arrays, source, arguments.overwrite, file, stamp)
+    asked = arguments.resume
+    return Plan(chosen, directory, saved.arrays, source, arguments.overwrite, file, stamp, asked)
 
 
 def stamp_of(path: Path | None) -> tuple[int, int] | None:

@@ -9,14 +9,15 @@ It leaves in its directory:
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common import batches, checkpoint, commandline, config, datasets, early, images, messages
+from common import batches, checkpoint, commandline, config, datasets, early, images, messages, place
 from common.clock import Clock
 from common.config import total_steps
 from common.directory import RunDirectory, complete
@@ -29,6 +30,9 @@ from common.records import Records
 from common.signals import Signals, Stopped
 from common.watch import Watch
 
+if TYPE_CHECKING:
+    from common.workers import Workers
+
 SHOWN_IMAGES = 16
 
 
@@ -39,18 +43,24 @@ class Diverged(UserError):
 class Run:
     """One run. Used as `with run.open(...)` by each train.py."""
 
-    def __init__(self, plan: Plan, backend: str, signals: Signals) -> None:
+    def __init__(
+        self, plan: Plan, backend: str, signals: Signals, workers: Workers | None = None
+    ) -> None:
+        """workers: of which this process is one; None if it trains alone."""
         self.config = plan.config
         self.directory = plan.directory
         self.arrays = plan.arrays
         self.step = plan.step  # updates done
         self.total = total_steps(plan.config)
         self.noise = batches.shown_noise(plan.config.seed, SHOWN_IMAGES, plan.config.noise_size)
-        self.saved: int | None = None  # the step of the last checkpoint that this process wrote
+        self.saved: int | None = None  # the step of the last checkpoint that this run wrote
+        self.workers = workers
         self._plan = plan
         self._backend = backend
         self._signals = signals
         self._save_failed = False
+        self.stopping: int | None = None  # the signal that all workers have agreed to stop for
+        self._chunk_steps = 1
         self._clock = Clock(plan.config.batch_size)
         self._watch = Watch(
             plan.config.architecture, penalized=config.recipe_of(plan.config).penalty > 0
@@ -67,13 +77,15 @@ class Run:
 
         def start() -> None:
             self._resume_result()
-            environment = describe(self._backend, self._versions, device, threads)
+            world = self.workers.world if self.workers else 1
+            environment = describe(self._backend, self._versions, device, threads, world)
             checkpoint.write_json(self.directory / "environment.json", environment)
             done = f" from step {self.step}" if self.step else ""
             print(
                 f"{self._backend}: training {self.config.architecture} on {self.config.dataset}"
                 f"{done} to step {self.total}, batch {self.config.batch_size}, "
-                f"{self.config.precision}, {device} -> {self.directory}",
+                f"{self.config.precision}, {f'{world} workers, ' if world > 1 else ''}{device} "
+                f"-> {self.directory}",
                 flush=True,
             )
             self._records = Records(self.directory, self.step, self._say)
@@ -83,6 +95,8 @@ class Run:
                 self._signals.deferred = True
                 yield
             self._finish()
+            if self.workers:
+                self.workers.close()
 
     def _resume_result(self) -> None:
         """Go on with the clock and the watch of the run that is resumed, as far as it has them."""
@@ -108,13 +122,34 @@ class Run:
         self._watch.real(real)
         if self.step == 0:
             self._records.picture("real", real, 0)
-        steps = (lambda: self._clock.steps_in_a_second(most)) if vary else (lambda: most)
-        for chunk in batches.chunks(dataset, self.config, self.step, chunk_steps=steps):
+        yield from self._chunks(dataset, most, vary)
+
+    def _chunks(self, dataset: batches.Dataset, most: int, vary: bool) -> Iterator[batches.Chunk]:
+        rank, world = (self.workers.rank, self.workers.world) if self.workers else (0, 1)
+        self._most = most if vary else None
+        self._chunk_steps = 1 if vary else most
+        for chunk in batches.chunks(
+            dataset, self.config, self.step, rank, world, lambda: self._chunk_steps
+        ):
             yield chunk
             # After the last step there is nothing to continue: the run is finished instead.
-            if self._signals.received is not None and self.saved == self.step < self.total:
-                raise Stopped
+            if self.stopping is not None and self.saved == self.step < self.total:
+                self._stop()
             self._clock.begin()
+
+    def _stop(self) -> None:
+        raise Stopped
+
+    def _agree(self) -> None:
+        """Learn of signals and choose the next chunk's length; all workers alike."""
+        steps = self._clock.steps_in_a_second(self._most) if self._most else self._chunk_steps
+        self.stopping = self._signals.received
+        if self.workers:
+            mine = json.dumps([self.stopping, steps]).encode()
+            theirs = [json.loads(each) for each in self.workers.exchange(mine)]
+            steps = theirs[0][1]
+            self.stopping = next((each for each, _ in theirs if each is not None), None)
+        self._chunk_steps = steps
 
     def record(self, chunk: batches.Chunk, metrics: NDArray[np.floating[Any]]) -> None:
         """Note the metrics of a chunk, (K, 4) in METRICS' order: file, bar, TensorBoard, lines.
@@ -148,8 +183,9 @@ class Run:
 
     def saves(self, end: int) -> bool:
         """Is a checkpoint due after `end` updates? At its interval, at the end, on a signal."""
+        self._agree()
         due = end % self.config.checkpoint_every == 0 or end == self.total
-        return due or self._save_failed or self._signals.received is not None
+        return due or self._save_failed or self.stopping is not None
 
     def save(self, arrays: checkpoint.Arrays) -> None:
         """Write the checkpoint. A disk that refuses is reported and tried again after the chunk."""
@@ -165,7 +201,7 @@ class Run:
             raise Diverged(f"The state after step {step} is no longer usable: {error}.") from None
         except OSError as error:
             self._records.check_there(step)
-            if step == self.total or self._signals.received is not None:
+            if step == self.total or self.stopping is not None:
                 raise UserError(
                     f"The checkpoint of step {step} could not be written ({error}); "
                     f"{messages.last_checkpoint(self.directory)}."
@@ -224,6 +260,24 @@ def main(backend: str, train: Callable[[Run, batches.Dataset], None]) -> None:
     """`python -m <backend>_impl.train`. `train` imports its framework only when it is called."""
     signals = Signals()
     signals.install()
+    with commandline.command():
+        where = place.place()
+    if where is None:
+        _main(backend, train, signals, make_plan, Run)
+    else:
+        from common import together  # not needed by those who train alone
+
+        with together.member(where) as workers:
+            _main(backend, train, signals, workers.make_plan, workers.run)
+
+
+def _main(
+    backend: str,
+    train: Callable[[Run, batches.Dataset], None],
+    signals: Signals,
+    make_plan: Callable[[TrainArguments, set[str], str], Plan],
+    make_run: Callable[[Plan, str, Signals], Run],
+) -> None:
     run: Run | None = None
     try:
         arguments, given = commandline.parse(
@@ -235,10 +289,10 @@ def main(backend: str, train: Callable[[Run, batches.Dataset], None]) -> None:
         plan = make_plan(arguments, given, backend)
         if plan.step == total_steps(plan.config):
             complete(plan)
-            print(messages.finished_before(arguments.resume, plan.step, plan.config))
+            print(messages.finished_before(plan.asked or plan.directory, plan.step, plan.config))
             return
         dataset = datasets.load(plan.config)
-        run = Run(plan, backend, signals)
+        run = make_run(plan, backend, signals)
         train(run, dataset)
     except UserError as error:
         if not isinstance(error, Diverged):
@@ -247,7 +301,8 @@ def main(backend: str, train: Callable[[Run, batches.Dataset], None]) -> None:
         raise SystemExit(1) from None
     except BaseException as error:
         # Whatever an interrupted import or thread turned the signal into, it was the signal.
-        if signals.received is None:
+        received = signals.received or (run and run.stopping)
+        if received is None:
             if run is not None and _out_of_memory(error):
                 commandline.fail(run.too_large())
             raise
@@ -259,7 +314,7 @@ def main(backend: str, train: Callable[[Run, batches.Dataset], None]) -> None:
                 f"--resume {run.directory}"
             )
         sys.stdout.flush()
-        raise SystemExit(128 + signals.received) from None
+        raise SystemExit(128 + received) from None
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -59,7 +59,8 @@ def choose_device(name: str, precision: str) -> str:
             f"--device {name} is not available to JAX {jax.__version__} on this machine; "
             "use --device auto or cpu."
         )
-    return "gpu:0" if gpu and name != "cpu" else "cpu:0"
+    platform = "gpu" if gpu and name != "cpu" else "cpu"
+    return f"{platform}:{jax.local_devices(backend=platform)[0].id}"  # 0, but for workers
 
 
 def describe(device: str) -> str:
@@ -141,6 +142,48 @@ def input_gradient(
     (loss, statistics), gradient = function(x)
     _assign(network.non_trainable_variables, statistics)
     return loss, gradient
+
+
+# ------------------------------------------------------------------ workers
+
+ONE_PROGRAM = True  # over all workers' devices
+
+
+def connect(addresses: list[str], rank: int) -> None:
+    """Meet the other workers, before JAX looks for devices: NCCL between GPUs, gloo otherwise."""
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(addresses[0], len(addresses), rank)
+
+
+def disconnect() -> None:
+    """All have finished."""
+    jax.distributed.shutdown()
+
+
+class _Together:
+    """Arrays as the one program over all workers takes them."""
+
+    def __init__(self) -> None:
+        one_each = [jax.local_devices(process)[0] for process in range(jax.process_count())]
+        mesh = jax.sharding.Mesh(np.array(one_each), ("workers",))
+        self.whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+        self.split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("workers"))
+
+    def values(self, values: list[Tensor]) -> list[Tensor]:
+        """Of each worker the same: as one array."""
+        return [
+            jax.make_array_from_single_device_arrays(value.shape, self.whole, [value])
+            for value in values
+        ]
+
+    def batch(self, part: np.ndarray) -> Tensor:
+        """Of each worker its part: as one array."""
+        return jax.make_array_from_process_local_data(self.split, part)
+
+    @staticmethod
+    def own(values: list[Tensor]) -> list[Tensor]:
+        """values() undone."""
+        return [value.addressable_data(0) for value in values]
 
 
 # ------------------------------------------------------------------ kernels
@@ -238,6 +281,27 @@ def make_chunk(state: Any, train_step: Callable[..., Tensor]) -> Callable[..., n
     # The old values' memory is given to the new ones.
     one = jax.jit(step, static_argnums=0, donate_argnums=1)
     many = jax.jit(functools.partial(jax.lax.scan, any_step), donate_argnums=0)
+
+    if state.shared:
+        together = _Together()
+        all_ = jax.jit(
+            step,
+            static_argnums=0,
+            donate_argnums=1,
+            out_shardings=(together.whole, together.whole),
+        )
+
+        def shared(images: np.ndarray, noise: np.ndarray, schedule: list[Hyper]) -> np.ndarray:
+            values, metrics = together.values(_values(variables)), []
+            numbers = np.array(schedule, state.dtype)
+            for hyper, x, z, row in zip(schedule, images, noise, numbers, strict=True):
+                batch = together.batch(x), together.batch(z), row
+                values, measured = all_(hyper.penalty, values, batch)
+                metrics.append(measured)
+            _assign(variables, together.own(values))
+            return np.array(together.own(metrics))
+
+        return shared
 
     def chunk(images: np.ndarray, noise: np.ndarray, schedule: list[Hyper]) -> np.ndarray:
         values = _values(variables)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -112,6 +113,37 @@ def input_gradient(
     return loss, tape.gradient(loss, x)
 
 
+# ------------------------------------------------------------------ workers
+
+ONE_PROGRAM = False  # each worker computes its own part of a batch
+_strategies: list[tf.distribute.Strategy] = []  # this process's, once it has met the others
+
+
+def connect(addresses: list[str], rank: int) -> None:
+    """Meet the other workers, before TensorFlow looks for devices: a strategy must come first."""
+    task = {"type": "worker", "index": rank}
+    os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
+    with quiet():
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+        _strategies.append(tf.distribute.MultiWorkerMirroredStrategy())
+
+
+def disconnect() -> None:
+    """All have finished. TensorFlow leaves as the process ends."""
+
+
+def workers() -> int:
+    """How many there are."""
+    return _strategies[0].num_replicas_in_sync
+
+
+def mean(x: Tensor) -> Tensor:
+    """The mean of a tensor over all workers: the same bits on each. Its gradient is the mean of
+    theirs, as each worker's value is in the mean that every worker uses."""
+    return tf.distribute.get_replica_context().all_reduce("sum", x) / workers()
+
+
 # ------------------------------------------------------------------ kernels
 
 
@@ -189,6 +221,20 @@ def make_chunk(state: Any, train_step: Callable[..., Tensor]) -> Callable[..., n
         if not recipe_of(state.config).penalty:
             return without()
         return tf.cond(numbers[2] > 0, with_penalty, without)
+
+    if state.shared:
+        strategy = _strategies[0]
+        shared = tf.function(
+            lambda *batch: strategy.run(lambda *own: mean(step(*own)), batch), autograph=False
+        )
+        return lambda images, noise, schedule: np.stack(
+            [
+                shared(
+                    tf.constant(x), tf.constant(z), tf.constant(hyper, tf.float64), hyper.penalty
+                ).numpy()
+                for x, z, hyper in zip(images, noise, schedule, strict=True)
+            ]
+        )
 
     if state.device.startswith("cpu"):
         # The loop is on the host: in a graph's loop XLA's convolutions are several times slower.

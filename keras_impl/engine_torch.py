@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch.nn import functional
 
 from common.config import UserError
@@ -109,6 +110,47 @@ def input_gradient(
     return loss.detach(), torch.autograd.grad(loss, x, create_graph=again)[0]
 
 
+# ------------------------------------------------------------------ workers
+
+ONE_PROGRAM = False  # each worker computes its own part of a batch
+
+
+def connect(addresses: list[str], rank: int) -> None:
+    """Meet the other workers: NCCL between GPUs, gloo between processors."""
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(
+        backend, f"tcp://{addresses[0]}", rank=rank, world_size=len(addresses)
+    )
+
+
+def disconnect() -> None:
+    """All have finished."""
+    dist.destroy_process_group()
+
+
+def workers() -> int:
+    """How many there are."""
+    return dist.get_world_size()
+
+
+class _Mean(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.detach().clone()
+        dist.all_reduce(total)
+        return total / dist.get_world_size()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # differentiable again
+        return _Mean.apply(grad)
+
+
+def mean(x: Tensor) -> Tensor:
+    """The mean of a tensor over all workers: the same bits on each. Its gradient is the mean of
+    theirs, as each worker's value is in the mean that every worker uses."""
+    return _Mean.apply(x)
+
+
 # ------------------------------------------------------------------ kernels
 
 # Keras copies images to channels-first memory before each of these, where PyTorch's pooling and
@@ -176,7 +218,8 @@ def make_chunk(state: Any, train_step: Callable[..., Tensor]) -> Callable[..., n
     def chunk(images: np.ndarray, noise: np.ndarray, schedule: list[Hyper]) -> np.ndarray:
         xs, zs = keras.ops.convert_to_tensor(images), keras.ops.convert_to_tensor(noise)
         metrics = [train_step(state, *batch) for batch in zip(xs, zs, schedule, strict=True)]
-        return torch.stack(metrics).cpu().numpy()
+        rows = torch.stack(metrics)
+        return (mean(rows) if state.shared else rows).cpu().numpy()
 
     return chunk
 

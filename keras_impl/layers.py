@@ -14,7 +14,6 @@ import keras
 from keras import ops
 
 from keras_impl.correction import bias_corrected
-from keras_impl.losses import batch_mean
 
 Tensor = Any  # the engine's own
 
@@ -37,6 +36,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
     Keras's own keeps the biased variance; its defaults are momentum 0.99 and epsilon 1e-3.
     """
 
+    # Where several workers share a batch, workers.py gives each layer others.
+    mean_over_workers = staticmethod(lambda statistic: statistic)
+    workers = 1
+
     def call(
         self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None
     ) -> Tensor:
@@ -44,11 +47,12 @@ class BatchNormalization(keras.layers.BatchNormalization):
             return super().call(inputs, training=False)
         x = ops.cast(inputs, self.variable_dtype)  # statistics stay float32 in bfloat16 runs
         axes = tuple(range(len(x.shape) - 1))  # all but the channels
-        mean = batch_mean(x, axes)  # (C,)
+        mean = self.mean_over_workers(ops.mean(x, axes))  # (C,)
         centred = x - mean
-        variance = batch_mean(ops.square(centred), axes)  # (C,)
+        variance = self.mean_over_workers(ops.mean(ops.square(centred), axes))  # (C,)
 
-        n = ops.cast(math.prod(ops.shape(x)[axis] for axis in axes), x.dtype)  # values per channel
+        values = math.prod(ops.shape(x)[axis] for axis in axes) * self.workers  # per channel
+        n = ops.cast(values, x.dtype)
         new = 1 - self.momentum  # Keras's momentum is the weight of the old value
         self.moving_mean.assign(self.moving_mean * self.momentum + mean * new)
         unbiased = variance * (n / (n - 1))

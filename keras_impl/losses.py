@@ -14,12 +14,9 @@ engine = load_engine()
 Tensor = Any  # the engine's own
 
 
-def batch_mean(x: Tensor, axis: tuple[int, ...] | None = None) -> Tensor:
-    """Mean over the batch. The one place to make it a mean over several workers' batches.
-
-    axis: for batch norm's statistics, which keep the channels: (N, H, W, C) -> (C,).
-    """
-    return ops.mean(x, axis)
+def batch_mean(x: Tensor) -> Tensor:
+    """Mean over the batch; over this worker's share of it where several share one (workers.py)."""
+    return ops.mean(x)
 
 
 def discriminator_loss(logits_real: Tensor, logits_fake: Tensor) -> Tensor:

@@ -42,6 +42,7 @@ class TrainState:
                 kernels.prefer_speed(network)
             self.d_optimizer = self._adam(self.discriminator)
             self.g_optimizer = self._adam(self.generator)
+        self.shared = False  # with other workers: workers.share sets it
         self.jit = False  # compiled.compile_step sets it
         # Made in the first chunk: images (K, B, H, W, C), noise (K, B, Z), each step's Hyper ->
         # metrics (K, 4).

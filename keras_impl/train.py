@@ -15,6 +15,10 @@ from keras_impl import exit_without_engine
 def train(run: runs.Run, dataset: Dataset) -> None:
     """Train from the run's state to its last step."""
     # Imported here, so that a mistake on the command line is answered before a framework loads.
+    if run.workers:
+        from keras_impl import workers
+
+        workers.connect(run.workers)  # first: it is what a framework starts with
     from keras_impl import device  # first: it imports Keras and its engine quietly
     from keras_impl.canonical import to_canonical
     from keras_impl.compiled import compile_step, train_chunk
@@ -22,6 +26,8 @@ def train(run: runs.Run, dataset: Dataset) -> None:
     from keras_impl.state import make_state
 
     state = make_state(run.config, run.arrays)
+    if run.workers:
+        workers.share(state)
     if run.config.compile:
         compile_step(state)
     on_cpu = state.device.startswith("cpu")
@@ -35,6 +41,8 @@ def train(run: runs.Run, dataset: Dataset) -> None:
                 run.show(generate(state, run.noise))
             if run.saves(chunk.end):
                 run.save(to_canonical(state))
+    if run.workers:
+        workers.disconnect()
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def train_chunk(
     schedule = [hyperparameters(state.config, state.step + k) for k in range(len(images))]
     metrics = torch.stack([step(*batch) for batch in zip(images_, noise_, schedule, strict=True)])
     state.step += len(images)
-    return metrics.cpu().numpy()
+    return state.mean_over_workers(metrics).cpu().numpy()
 
 
 def compile_step(state: TrainState) -> None:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 def batch_mean(x: Tensor) -> Tensor:
-    """Mean over the batch. The one place to make it a mean over several workers' batches."""
+    """Mean over the batch; over this worker's share of it where several share one (workers.py)."""
     return x.mean()
 
 

@@ -27,6 +27,8 @@ class TrainState:
         self.dtype = torch.float64 if config.precision == "float64" else torch.float32
         self.step = 0  # updates done
         self.compiled_step: Callable[[Tensor, Tensor, Hyper], Tensor] | None = None  # compiled.py
+        # Of metrics; with several workers, workers.py makes it one.
+        self.mean_over_workers: Callable[[Tensor], Tensor] = lambda metrics: metrics
         self.discriminator = make_discriminator(self.table).to(self.device, self.dtype).train()
         self.generator = make_generator(self.table).to(self.device, self.dtype).train()
         self.average: nn.Module | None = None  # of G over the steps, if the recipe takes one

@@ -14,6 +14,10 @@ from common.batches import Dataset
 def train(run: runs.Run, dataset: Dataset) -> None:
     """Train from the run's state to its last step."""
     # Imported here, so that a mistake on the command line is answered before a framework loads.
+    if run.workers:
+        from pytorch_impl import workers
+
+        workers.connect(run.workers)  # first: it is what a framework starts with
     from pytorch_impl import device
     from pytorch_impl.canonical import to_canonical
     from pytorch_impl.compiled import compile_step, train_chunk
@@ -21,6 +25,8 @@ def train(run: runs.Run, dataset: Dataset) -> None:
     from pytorch_impl.state import make_state
 
     state = make_state(run.config, run.arrays)
+    if run.workers:
+        workers.share(state)
     if run.config.compile:
         compile_step(state)
     on_cpu = state.device.type == "cpu"
@@ -34,6 +40,8 @@ def train(run: runs.Run, dataset: Dataset) -> None:
                 run.show(generate(state, run.noise))
             if run.saves(chunk.end):
                 run.save(to_canonical(state))
+    if run.workers:
+        workers.disconnect()
 
 
 if __name__ == "__main__":

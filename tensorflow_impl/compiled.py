@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from common.config import hyperparameters, recipe_of
+from common.config import UserError, hyperparameters, recipe_of
 from common.recipes import Hyper
 from tensorflow_impl.device import CPU
 from tensorflow_impl.state import TrainState
@@ -28,11 +28,12 @@ def train_chunk(
     schedule = [hyperparameters(state.config, state.step + k) for k in range(len(images))]
     with tf.device(state.device):
         batch = tf.constant(images), tf.constant(noise), tf.constant(np.array(schedule))
-        if state.device == CPU:
+        if state.device == CPU or state.replica:
             penalties = [each.penalty for each in schedule]
             metrics = tf.stack([state.graph(*step) for step in zip(*batch, penalties, strict=True)])
         else:
             metrics = state.graph(*batch)
+        metrics = state.mean_over_workers(metrics)
     state.step += len(images)
     return metrics.numpy()
 
@@ -68,9 +69,13 @@ def _graph(state: TrainState, jit_compile: bool) -> Callable[..., tf.Tensor]:
     # On a processor the host loops: XLA runs convolutions inside a loop several times slower
     # there, and starting a graph costs nothing beside a step's 100 ms.
     function = step if state.device == CPU else steps
+    if state.replica:
+        function = state.replica(step)
     return tf.function(function, jit_compile=jit_compile, autograph=False, reduce_retracing=True)
 
 
 def compile_step(state: TrainState) -> None:
-    """Let XLA compile the step."""
+    """Let XLA compile the step. UserError with several workers: it has no word for the others."""
+    if state.replica:
+        raise UserError("--compile is not available to several workers of TensorFlow; leave it out.")
     state.graph = _graph(state, jit_compile=True)

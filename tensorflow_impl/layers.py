@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from common.config import Config
-from tensorflow_impl.losses import batch_mean
 
 BATCH_NORM_EPSILON = 1e-5
 
@@ -23,6 +22,8 @@ class BatchNorm(tf.Module):
     def __init__(self, channels: int, momentum: float, dtype: tf.DType) -> None:
         super().__init__()
         self.momentum = momentum
+        self.mean_over_workers: Callable[[tf.Tensor], tf.Tensor] = tf.identity  # workers.py
+        self.workers = 1  # that share a batch
         self.scale = tf.Variable(tf.ones(channels, dtype), name="scale")
         self.offset = tf.Variable(tf.zeros(channels, dtype), name="offset")
         for name, value in (("moving_mean", 0), ("moving_variance", 1)):
@@ -41,9 +42,10 @@ class BatchNorm(tf.Module):
     def _batch_statistics(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Mean and biased variance over all axes but the last; moves the running ones."""
         axis = tuple(range(x.shape.rank - 1))
-        mean = batch_mean(x, axis)
-        variance = batch_mean(tf.math.squared_difference(x, mean), axis)
-        count = tf.cast(tf.size(x) // tf.size(mean), x.dtype)
+        mean = self.mean_over_workers(tf.reduce_mean(x, axis))
+        squares = tf.math.squared_difference(x, mean)
+        variance = self.mean_over_workers(tf.reduce_mean(squares, axis))
+        count = tf.cast(tf.size(x) // tf.size(mean) * self.workers, x.dtype)
         unbiased = variance * (count / (count - 1))
         weight = tf.constant(self.momentum, x.dtype)
         self.moving_mean.assign_add(weight * (mean - self.moving_mean))

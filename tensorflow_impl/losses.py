@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import tensorflow as tf
 
 
-def batch_mean(x: tf.Tensor, axis: Sequence[int] | None = None) -> tf.Tensor:
-    """Mean over the batch. The one place to make it a mean over several workers' batches.
-
-    With an axis, over those axes (the batch's first): batch norm's statistics.
-    """
-    return tf.reduce_mean(x, axis)
+def batch_mean(x: tf.Tensor) -> tf.Tensor:
+    """Mean over the batch; over this worker's share of it where several share one (workers.py)."""
+    return tf.reduce_mean(x)
 
 
 def discriminator_loss(logits_real: tf.Tensor, logits_fake: tf.Tensor) -> tf.Tensor:

@@ -14,6 +14,10 @@ from common.batches import Dataset
 def train(run: runs.Run, dataset: Dataset) -> None:
     """Train from the run's state to its last step."""
     # Imported here, so that a mistake on the command line is answered before a framework loads.
+    if run.workers:
+        from tensorflow_impl import workers
+
+        workers.connect(run.workers)  # first: it is what a framework starts with
     from tensorflow_impl import device  # first: it imports TensorFlow quietly
     from tensorflow_impl.canonical import to_canonical
     from tensorflow_impl.compiled import compile_step, train_chunk
@@ -21,6 +25,8 @@ def train(run: runs.Run, dataset: Dataset) -> None:
     from tensorflow_impl.state import make_state
 
     state = make_state(run.config, run.arrays)
+    if run.workers:
+        workers.share(state)
     if run.config.compile:
         compile_step(state)
     on_cpu = state.device == device.CPU
@@ -34,6 +40,8 @@ def train(run: runs.Run, dataset: Dataset) -> None:
                 run.show(generate(state, run.noise))
             if run.saves(chunk.end):
                 run.save(to_canonical(state))
+    if run.workers:
+        workers.disconnect()
 
 
 if __name__ == "__main__":
