@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import os
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from common.config import UserError, recipe_of
+from common.quiet import quiet
 from common.recipes import Hyper
 from keras_impl.correction import bias_corrected
 
@@ -116,7 +118,10 @@ def input_gradient(
 # ------------------------------------------------------------------ workers
 
 ONE_PROGRAM = False  # each worker computes its own part of a batch
-_strategies: list[tf.distribute.Strategy] = []  # this process's, once it has met the others
+# Of this process, once it has met the others.
+_strategies: list[tf.distribute.Strategy] = []
+_tokens: list[tf.Variable] = []
+_numbers = itertools.count(1)
 
 
 def connect(addresses: list[str], rank: int) -> None:
@@ -127,6 +132,7 @@ def connect(addresses: list[str], rank: int) -> None:
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
         _strategies.append(tf.distribute.MultiWorkerMirroredStrategy())
+    _tokens.append(tf.Variable(0.0, trainable=False))
 
 
 def disconnect() -> None:
@@ -141,7 +147,24 @@ def workers() -> int:
 def mean(x: Tensor) -> Tensor:
     """The mean of a tensor over all workers: the same bits on each. Its gradient is the mean of
     theirs, as each worker's value is in the mean that every worker uses."""
-    return tf.distribute.get_replica_context().all_reduce("sum", x) / workers()
+    return _mean(x)
+
+
+@tf.custom_gradient
+def _mean(x: Tensor) -> Any:
+    # The op beneath tf.distribute's all_reduce, without its replica context, for which Keras's
+    # optimizers and variables would have to be made anew. Every worker traces the same
+    # operations in the same order, so a number tells them which of them meet.
+    total = tf.raw_ops.CollectiveReduceV2(
+        input=x,
+        group_size=workers(),
+        group_key=1,
+        instance_key=next(_numbers),
+        ordering_token=[_tokens[0].handle],  # one after the other, as traced
+        merge_op="Add",
+        final_op="Div",
+    )
+    return total, mean
 
 
 # ------------------------------------------------------------------ kernels
@@ -222,32 +245,20 @@ def make_chunk(state: Any, train_step: Callable[..., Tensor]) -> Callable[..., n
             return without()
         return tf.cond(numbers[2] > 0, with_penalty, without)
 
-    if state.shared:
-        strategy = _strategies[0]
-        shared = tf.function(
-            lambda *batch: strategy.run(lambda *own: mean(step(*own)), batch), autograph=False
-        )
-        return lambda images, noise, schedule: np.stack(
-            [
-                shared(
-                    tf.constant(x), tf.constant(z), tf.constant(hyper, tf.float64), hyper.penalty
-                ).numpy()
-                for x, z, hyper in zip(images, noise, schedule, strict=True)
-            ]
-        )
-
-    if state.device.startswith("cpu"):
+    if state.device.startswith("cpu") or state.shared:
         # The loop is on the host: in a graph's loop XLA's convolutions are several times slower.
         # Each penalty has a graph of its own.
         one = tf.function(step, jit_compile=state.jit, autograph=False)
-        return lambda images, noise, schedule: np.stack(
-            [
-                one(
-                    tf.constant(x), tf.constant(z), tf.constant(hyper, tf.float64), hyper.penalty
-                ).numpy()
+
+        def chunk(images: np.ndarray, noise: np.ndarray, schedule: list[Hyper]) -> np.ndarray:
+            metrics = [
+                one(tf.constant(x), tf.constant(z), tf.constant(hyper, tf.float64), hyper.penalty)
                 for x, z, hyper in zip(images, noise, schedule, strict=True)
             ]
-        )
+            rows = tf.stack(metrics)
+            return (mean(rows) if state.shared else rows).numpy()
+
+        return chunk
 
     # One dispatch for K steps. Their order is that of the loop: one iteration at a time.
     many = tf.function(

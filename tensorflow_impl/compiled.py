@@ -28,7 +28,7 @@ def train_chunk(
     schedule = [hyperparameters(state.config, state.step + k) for k in range(len(images))]
     with tf.device(state.device):
         batch = tf.constant(images), tf.constant(noise), tf.constant(np.array(schedule))
-        if state.device == CPU or state.replica:
+        if state.device == CPU or state.shared:
             penalties = [each.penalty for each in schedule]
             metrics = tf.stack([state.graph(*step) for step in zip(*batch, penalties, strict=True)])
         else:
@@ -68,14 +68,12 @@ def _graph(state: TrainState, jit_compile: bool) -> Callable[..., tf.Tensor]:
 
     # On a processor the host loops: XLA runs convolutions inside a loop several times slower
     # there, and starting a graph costs nothing beside a step's 100 ms.
-    function = step if state.device == CPU else steps
-    if state.replica:
-        function = state.replica(step)
+    function = step if state.device == CPU or state.shared else steps
     return tf.function(function, jit_compile=jit_compile, autograph=False, reduce_retracing=True)
 
 
 def compile_step(state: TrainState) -> None:
     """Let XLA compile the step. UserError with several workers: it has no word for the others."""
-    if state.replica:
+    if state.shared:
         raise UserError("--compile is not available to several workers of TensorFlow; leave it out.")
     state.graph = _graph(state, jit_compile=True)

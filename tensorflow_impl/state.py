@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import tensorflow as tf
 
@@ -28,8 +27,7 @@ class TrainState:
         self.compute_dtype = tf.bfloat16 if config.precision == "bfloat16" else self.dtype
         self.step = 0  # updates done
         self.graph: Callable[..., tf.Tensor] | None = None  # compiled.py
-        # With several workers, workers.py makes these do something: to a step, to metrics.
-        self.replica: Callable[..., Any] | None = None
+        self.shared = False  # with other workers: workers.py sets it, and what their metrics become
         self.mean_over_workers: Callable[[tf.Tensor], tf.Tensor] = tf.identity
         with tf.device(self.device):
             self.discriminator = make_discriminator(self.table, self.dtype)

@@ -7,10 +7,12 @@ batch's parts: its statistics are means over workers inside the networks, differ
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from common.quiet import quiet
 from common.workers import Workers
@@ -18,7 +20,13 @@ from common.workers import Workers
 with quiet():
     import tensorflow as tf
 
-_strategies: list[tf.distribute.Strategy] = []  # this process's, once it has met the others
+if TYPE_CHECKING:
+    from tensorflow_impl.state import TrainState
+
+# Of this process, once it has met the others.
+_strategies: list[tf.distribute.Strategy] = []
+_tokens: list[tf.Variable] = []
+_numbers = itertools.count(1)
 
 
 def connect(workers: Workers) -> None:
@@ -29,6 +37,7 @@ def connect(workers: Workers) -> None:
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
         _strategies.append(tf.distribute.MultiWorkerMirroredStrategy())
+    _tokens.append(tf.Variable(0.0, trainable=False))
 
 
 def disconnect() -> None:
@@ -37,9 +46,10 @@ def disconnect() -> None:
 
 def share(state: TrainState) -> None:
     """Let a state's step be that of the whole batch, of which it is given this worker's part."""
+    from tensorflow_impl.layers import BatchNorm  # not before connect(): it looks for devices
+
     (strategy,) = _strategies
-    state.replica = lambda step: lambda *batch: strategy.run(step, batch)
-    state.mean_over_workers = tf.function(state.replica(mean), reduce_retracing=True)
+    state.shared, state.mean_over_workers = True, mean
     for optimizer in (state.d_optimizer, state.g_optimizer):
         optimizer.step = partial(average_gradients, optimizer.step)  # type: ignore[method-assign]
     for network in (state.discriminator, state.generator):
@@ -51,8 +61,24 @@ def share(state: TrainState) -> None:
 def mean(x: tf.Tensor) -> tf.Tensor:
     """The mean of a tensor over all workers: the same bits on each. Its gradient is the mean of
     theirs, as each worker's value is in the mean that every worker uses."""
-    replica = tf.distribute.get_replica_context()
-    return replica.all_reduce("sum", x) / replica.num_replicas_in_sync
+    return _mean(x)
+
+
+@tf.custom_gradient
+def _mean(x: tf.Tensor) -> Any:
+    # The op beneath tf.distribute's all_reduce, without its replica context, for which the
+    # variables would have to be made anew. Every worker traces the same
+    # operations in the same order, so a number tells them which of them meet.
+    total = tf.raw_ops.CollectiveReduceV2(
+        input=x,
+        group_size=_strategies[0].num_replicas_in_sync,
+        group_key=1,
+        instance_key=next(_numbers),
+        ordering_token=[_tokens[0].handle],  # one after the other, as traced
+        merge_op="Add",
+        final_op="Div",
+    )
+    return total, mean
 
 
 def average_gradients(
@@ -62,8 +88,3 @@ def average_gradients(
     flat = mean(tf.concat([tf.reshape(gradient, [-1]) for gradient in gradients], 0))
     parts = tf.split(flat, [gradient.shape.num_elements() for gradient in gradients])
     step([tf.reshape(part, g.shape) for part, g in zip(parts, gradients, strict=True)])
-
-
-# After the strategy's module is there: these look for devices.
-from tensorflow_impl.layers import BatchNorm  # noqa: E402
-from tensorflow_impl.state import TrainState  # noqa: E402
