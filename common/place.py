@@ -80,9 +80,7 @@ def _of_tf_config(text: str) -> Place | None:
         if not known or not 0 <= rank < len(addresses) or int(hosts[0][1]) not in PORTS:
             raise mistake
         local = sum(host == hosts[rank][0] for host, _ in hosts[:rank])
-        return Place(
-            rank, len(hosts), local, hosts[0][0], int(hosts[0][1]) + 1, tuple(addresses)
-        )
+        return Place(rank, len(hosts), local, hosts[0][0], int(hosts[0][1]) + 1, tuple(addresses))
     except (ValueError, TypeError, AttributeError, IndexError):
         raise mistake from None
 

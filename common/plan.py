@@ -104,7 +104,9 @@ class Plan:
 def make_plan(arguments: TrainArguments, given: set[str], backend: str) -> Plan:
     """What to train and where, or UserError. Reads the checkpoint; writes nothing."""
     if arguments.resume == "auto" and arguments.overwrite:
-        raise UserError("--overwrite would delete the run that --resume continues; give one of them.")
+        raise UserError(
+            "--overwrite would delete the run that --resume continues; give one of them."
+        )
     if arguments.resume == "auto" or restarted():
         return _plan_again(arguments, given, backend)
     if arguments.resume is not None:

@@ -17,7 +17,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common import batches, checkpoint, commandline, config, datasets, early, images, messages, place
+from common import (
+    batches,
+    checkpoint,
+    commandline,
+    config,
+    datasets,
+    early,
+    images,
+    messages,
+    place,
+)
 from common.clock import Clock
 from common.config import total_steps
 from common.directory import RunDirectory, complete

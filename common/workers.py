@@ -35,7 +35,9 @@ class Workers:
         """Wait until all are there. UserError if one does not come."""
         self.place = place
         self.rank, self.world = place.rank, place.world
-        self.advice: Callable[[], str] = lambda: "nothing was saved"  # half a sentence: how to go on
+        self.advice: Callable[[], str] = lambda: (
+            "nothing was saved"
+        )  # half a sentence: how to go on
         self._ending = threading.Lock()
         self._lives = True
         if self.rank == 0:
@@ -153,7 +155,9 @@ def _await_all(place: Place) -> dict[int, Connection]:
     """Worker 0's part of the meeting: one connection from each of the others."""
     local = place.host == "localhost" or place.host.startswith("127.")
     try:
-        listener = Listener((place.host if local else "0.0.0.0", place.port), "AF_INET", place.world)
+        listener = Listener(
+            (place.host if local else "0.0.0.0", place.port), "AF_INET", place.world
+        )
     except OSError as error:
         raise UserError(
             f"Worker 0 cannot listen on port {place.port} ({error.strerror or error}), the one after the "

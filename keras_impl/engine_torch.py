@@ -118,9 +118,7 @@ ONE_PROGRAM = False  # each worker computes its own part of a batch
 def connect(addresses: list[str], rank: int) -> None:
     """Meet the other workers: NCCL between GPUs, gloo between processors."""
     backend = "nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(
-        backend, f"tcp://{addresses[0]}", rank=rank, world_size=len(addresses)
-    )
+    dist.init_process_group(backend, f"tcp://{addresses[0]}", rank=rank, world_size=len(addresses))
 
 
 def disconnect() -> None:

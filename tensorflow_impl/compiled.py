@@ -75,5 +75,7 @@ def _graph(state: TrainState, jit_compile: bool) -> Callable[..., tf.Tensor]:
 def compile_step(state: TrainState) -> None:
     """Let XLA compile the step. UserError with several workers: it has no word for the others."""
     if state.shared:
-        raise UserError("--compile is not available to several workers of TensorFlow; leave it out.")
+        raise UserError(
+            "--compile is not available to several workers of TensorFlow; leave it out."
+        )
     state.graph = _graph(state, jit_compile=True)

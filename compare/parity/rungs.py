@@ -25,9 +25,10 @@ TITLES = {
     3: "one iteration",
     4: "losses of a run",
     5: "A continued in B",
+    6: "several workers against one",
 }
 # Float64 bounds per rung. Float32 is bounded on rungs 0 to 2 only: its runs part after ten steps.
-BOUNDS = {0: 0.0, 1: 1e-13, 2: 1e-11, 3: 1e-12, 4: 1e-10, 5: 1e-10}
+BOUNDS = {0: 0.0, 1: 1e-13, 2: 1e-11, 3: 1e-12, 4: 1e-10, 5: 1e-10, 6: 1e-10}
 FLOAT32_BOUNDS = {0: 0.0, 1: 1e-5, 2: 1e-4}
 FREE_STEPS = 30  # of the free run, bounded as rung 4
 # Rung 4's windows: long enough for a wrong step to show, too short for rounding to grow far.
