@@ -7,6 +7,7 @@ SEEDS ?= 5
 ENGINES ?=
 STEPS ?=
 RECIPE ?= published
+WORKERS ?= 1
 ARCHITECTURE ?= mnist28
 VENV := .venv
 BIN := $(VENV)/bin
@@ -56,14 +57,17 @@ data: | $(BIN)/python ## fetch and verify MNIST (training does it by itself)
 
 # ---------------------------------------------------------------- train
 
-train-pytorch: setup-pytorch ## train with PyTorch: set-up, data and 5 epochs in one command
-	@$(RUN) pytorch_impl.train $(ARGS)
+# Several workers on this machine; docs/scale.md has other launchers and machines.
+LAUNCH := $(RUN) $(if $(filter-out 1,$(WORKERS)),common.launch $(WORKERS))
+
+train-pytorch: setup-pytorch ## train with PyTorch: set-up, data and 5 epochs in one command (WORKERS=2)
+	@$(LAUNCH) pytorch_impl.train $(ARGS)
 
 train-tensorflow: setup-tensorflow ## the same with TensorFlow
-	@$(RUN) tensorflow_impl.train $(ARGS)
+	@$(LAUNCH) tensorflow_impl.train $(ARGS)
 
 train-keras: setup-keras ## the same with Keras (KERAS_BACKEND=tensorflow|torch|jax)
-	@$(RUN) keras_impl.train $(ARGS)
+	@$(LAUNCH) keras_impl.train $(ARGS)
 
 sample: setup-pytorch ## digits at once, without training, from the pretrained generator: samples.png
 	@$(RUN) pytorch_impl.sample $(ARGS)

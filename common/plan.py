@@ -93,7 +93,7 @@ class Plan:
     overwrite: bool = False
     read: Path | None = None  # the checkpoint file that the state was read from
     stamp: tuple[int, int] | None = None  # stamp_of() it, before it was read
-    asked: str | None = None  # --resume, in the caller's words
+    asked: str | None = None  # what --resume names
 
     @property
     def step(self) -> int:

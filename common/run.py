@@ -1,4 +1,4 @@
-"""A training run: what the three train.py drive, and the command around them.
+"""A training run: what the three train.py drive.
 
 It leaves in its directory:
 
@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,21 +19,17 @@ from numpy.typing import NDArray
 from common import (
     batches,
     checkpoint,
-    commandline,
     config,
-    datasets,
-    early,
     images,
     messages,
-    place,
 )
 from common.clock import Clock
 from common.config import total_steps
-from common.directory import RunDirectory, complete
+from common.directory import RunDirectory
 from common.environment import describe, versions
 from common.limits import UserError
 from common.outputs import write_overviews
-from common.plan import Plan, TrainArguments, make_plan
+from common.plan import Plan
 from common.progress import Progress
 from common.records import Records
 from common.signals import Signals, Stopped
@@ -261,78 +256,3 @@ class Run:
         return messages.too_large(
             self.config.batch_size, saved=self._plan.step > 0 or self.saved is not None
         )
-
-
-# ------------------------------------------------------------------ the command
-
-
-def main(backend: str, train: Callable[[Run, batches.Dataset], None]) -> None:
-    """`python -m <backend>_impl.train`. `train` imports its framework only when it is called."""
-    signals = Signals()
-    signals.install()
-    with commandline.command():
-        where = place.place()
-    if where is None:
-        _main(backend, train, signals, make_plan, Run)
-    else:
-        from common import together  # not needed by those who train alone
-
-        with together.member(where) as workers:
-            _main(backend, train, signals, workers.make_plan, workers.run)
-
-
-def _main(
-    backend: str,
-    train: Callable[[Run, batches.Dataset], None],
-    signals: Signals,
-    make_plan: Callable[[TrainArguments, set[str], str], Plan],
-    make_run: Callable[[Plan, str, Signals], Run],
-) -> None:
-    run: Run | None = None
-    try:
-        arguments, given = commandline.parse(
-            TrainArguments,
-            sys.argv[1:],
-            prog=f"python -m {backend}_impl.train",
-            description=f"Train the DCGAN with the {backend} backend.",
-        )
-        plan = make_plan(arguments, given, backend)
-        if plan.step == total_steps(plan.config):
-            complete(plan)
-            print(messages.finished_before(plan.asked or plan.directory, plan.step, plan.config))
-            return
-        dataset = datasets.load(plan.config)
-        run = make_run(plan, backend, signals)
-        train(run, dataset)
-    except UserError as error:
-        if not isinstance(error, Diverged):
-            commandline.fail(error)
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except BaseException as error:
-        # Whatever an interrupted import or thread turned the signal into, it was the signal.
-        received = signals.received or (run and run.stopping)
-        if received is None:
-            if run is not None and _out_of_memory(error):
-                commandline.fail(run.too_large())
-            raise
-        if run is None or run.saved is None:
-            print(f"\n{early.NOTHING_SAVED}")
-        else:
-            print(
-                f"\nStopped after step {run.step} of {run.total}; continue with "
-                f"--resume {run.directory}"
-            )
-        sys.stdout.flush()
-        raise SystemExit(128 + received) from None
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Did an allocation fail? Told by class or words, as no framework is imported here.
-
-    torch.OutOfMemoryError on a GPU, a RuntimeError on a processor; TensorFlow's
-    ResourceExhaustedError; JAX's JaxRuntimeError RESOURCE_EXHAUSTED; numpy's MemoryError.
-    """
-    words = ("OutOfMemoryError", "ResourceExhausted", "RESOURCE_EXHAUSTED", "t allocate memory")
-    said = f"{type(error).__name__} {error}"
-    return isinstance(error, MemoryError) or any(word in said for word in words)

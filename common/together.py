@@ -90,7 +90,8 @@ class Member:
 def member(place: Place) -> Iterator[Member]:
     """A worker's whole life: the others learn how it ends."""
     if place.rank:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (worker 0 alone speaks of the run)
+        # For the process's life: worker 0 alone speaks of the run.
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     worker = Member(place)
     try:
         yield worker

@@ -153,15 +153,15 @@ class Workers:
 
 def _await_all(place: Place) -> dict[int, Connection]:
     """Worker 0's part of the meeting: one connection from each of the others."""
+    # Elsewhere it is not known which of the machine's networks the others come from.
     local = place.host == "localhost" or place.host.startswith("127.")
+    address = (place.host if local else "0.0.0.0", place.port)  # noqa: S104
     try:
-        listener = Listener(
-            (place.host if local else "0.0.0.0", place.port), "AF_INET", place.world
-        )
+        listener = Listener(address, "AF_INET", place.world)
     except OSError as error:
         raise UserError(
-            f"Worker 0 cannot listen on port {place.port} ({error.strerror or error}), the one after the "
-            "launcher's; choose another launcher's port (MASTER_PORT, or that in TF_CONFIG)."
+            f"Worker 0 cannot listen on port {place.port} ({error.strerror or error}), the one "
+            "after the launcher's; choose another with MASTER_PORT, or in TF_CONFIG."
         ) from None
     found: dict[int, Connection] = {}
     arrived: queue.Queue[Connection] = queue.Queue()
@@ -196,14 +196,14 @@ def _await_all(place: Place) -> dict[int, Connection]:
             if missing and waited > PATIENCE:
                 raise UserError(
                     f"Worker {missing} of {place.world} did not come to {place.host}, port "
-                    f"{place.port}, within {PATIENCE:.0f} s; start it with the same command, or see "
-                    "whether it can reach this machine."
+                    f"{place.port}, within {PATIENCE:.0f} s; start it with the same command, or "
+                    "see whether it can reach this machine."
                 )
     return found
 
 
 def _greeting(connection: Connection) -> tuple[int, int]:
-    """What a worker says first: its rank and the number of workers; (-1, -1) if a stranger calls."""
+    """What a worker says first: its rank, the number of workers; (-1, -1) if a stranger calls."""
     try:
         if connection.poll(5):
             rank, world = connection.recv_bytes(64).split()
@@ -225,8 +225,9 @@ def _call(place: Place) -> Connection:
             if time.monotonic() - began > PATIENCE:
                 raise UserError(
                     f"Worker {place.rank} of {place.world} could not reach worker 0 at "
-                    f"{place.host}, port {place.port}, within {PATIENCE:.0f} s ({error.strerror or error}); "
-                    "start worker 0 with the same command, or see whether its machine is reached."
+                    f"{place.host}, port {place.port}, within {PATIENCE:.0f} s "
+                    f"({error.strerror or error}); start worker 0 with the same command, or see "
+                    "whether its machine is reached."
                 ) from None
             time.sleep(0.2)
 

@@ -7,12 +7,13 @@ if __name__ == "__main__":
 
     early.install()  # first: Ctrl-C is answered while the rest is loaded
 
-from common import run as runs
+from common import training
 from common.batches import Dataset
+from common.run import Run
 from keras_impl import exit_without_engine
 
 
-def train(run: runs.Run, dataset: Dataset) -> None:
+def train(run: Run, dataset: Dataset) -> None:
     """Train from the run's state to its last step."""
     # Imported here, so that a mistake on the command line is answered before a framework loads.
     if run.workers:
@@ -47,4 +48,4 @@ def train(run: runs.Run, dataset: Dataset) -> None:
 
 if __name__ == "__main__":
     exit_without_engine()
-    runs.main("keras", train)
+    training.main("keras", train)

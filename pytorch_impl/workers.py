@@ -5,7 +5,8 @@ over workers is the gradient of the whole batch's loss. Batch norm alone is not 
 batch's parts: its statistics are means over workers inside the networks, differentiably.
 
 DistributedDataParallel would do none of it: it leaves batch norm to each worker, and D's second
-forward pass with batch norm fails under it (pytorch issue 175024). SyncBatchNorm refuses processors.
+forward pass with batch norm fails under it (pytorch issue 175024). SyncBatchNorm refuses
+processors.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ def table(findings: list[Finding]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for f in sorted(findings, key=lambda f: (f.rung, f.precision)):
-        arrow = " -> " if f.rung == 5 else " - "
+        arrow = " -> " if f.rung == 5 else " - "  # who continues whom
         lines.append(
             f"| {f.rung} {TITLES[f.rung]} | {f.precision} | {arrow.join(f.pair)} "
             f"| {f.difference:.1e} | {f.bound:.0e} | {'yes' if f.holds else 'NO'} | {f.worst} |"

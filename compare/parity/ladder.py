@@ -11,6 +11,7 @@ rungs.py compares.
     4  every loss of many iterations, in windows of 20 that begin in one engine's states; and of one
        free run, for as long as it means anything
     5  train in A, continue in B, against all in A
+    6  two and four workers against one: the last window, and the state at its end
 
 Why windows: this training is chaotic. Two runs of one engine of which one weight differs by one
 unit in its last place part by a factor of ten every ten steps or so, float64 or not, so after 100
@@ -52,9 +53,12 @@ from compare.parity.rungs import (
     compare_windows,
     worst,
 )
+from compare.parity.shares import run_shares
 from compare.worker import Worker
 
 T = TypeVar("T")
+
+LAST = "last.safetensors"  # the state that the last window begins in
 
 # By its own rates, and with beta1 = 0, recipe tuned of mnist28 is so chaotic that a difference of
 # 1e-15 is 1e-5 after 20 steps, in one engine as between two.
@@ -180,8 +184,9 @@ def run_windows(workers: list[Worker], steps: int, folder: Path) -> dict[str, Ar
         f"windows of {ANCHOR_STEPS} steps",
         lambda worker: _arrays(worker, folder, "windows", anchors=files),
     )
-    for file in files:
+    for file in files[:-1]:
         Path(file).unlink()
+    Path(files[-1]).rename(folder / LAST)
     return results
 
 
@@ -332,4 +337,6 @@ def _climb(
                     findings += compare_windows(windows, each)
                     findings += run_relay(workers, each, arguments.relay_steps, folder)
                     nudged = run_nudged(workers[0], arguments.free_steps, folder)
+            if each.precision == "float64":  # the processes above have ended: memory
+                findings += run_shares(chosen, folder / LAST, folder)
     return free, findings, nudged

@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common import batches, checkpoint, commandline, config, datasets, images
-from common import run as runs
+from common import batches, checkpoint, commandline, config, datasets, images, training
 from common.config import UserError
 from common.outputs import read_metrics
 from common.plan import Plan, TrainArguments, make_plan
@@ -97,7 +96,7 @@ def main(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     def call(*argv: str, train: Any = None) -> int:
         monkeypatch.setattr(sys, "argv", ["train", *argv])
         try:
-            runs.main("pytorch", train or Fake())
+            training.main("pytorch", train or Fake())
         except SystemExit as exit_:
             return int(exit_.code or 0)
         return 0

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common import run as runs
+from common import training
 from common.batches import Dataset
 from common.config import hyperparameters
+from common.run import Run
 from tensorflow_impl.step import train_step
 
 
@@ -39,13 +40,13 @@ def test_eager_step_is_the_graphs(
 def test_an_allocation_that_fails_is_explained(
     data_dir: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    def train(run: runs.Run, dataset: Dataset) -> None:
+    def train(run: Run, dataset: Dataset) -> None:
         tf.zeros([10**12, 1000])  # four petabytes
 
     arguments = ["train", "--batch-size=64", f"--data-dir={data_dir}", f"--out={tmp_path / 'x'}"]
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(SystemExit) as ended:
-        runs.main("tensorflow", train)
+        training.main("tensorflow", train)
     assert ended.value.code == 2
     sentence = capsys.readouterr().err
     assert "a batch of 64 images does not fit" in sentence

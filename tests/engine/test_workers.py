@@ -178,8 +178,8 @@ def test_a_killed_worker_is_named_and_a_restart_goes_on(
         os.kill(workers_of(process)[1], signal.SIGKILL)
         said, errors = process.communicate(timeout=200)
     assert process.returncode == 0, errors
-    sentence = f"error: Worker 1 of 2 (on 127.0.0.1) has ended; start the workers again with --resume {out}."
-    assert errors.count(sentence) == 1, errors
+    how = f"start the workers again with --resume {out}"
+    assert errors.count(f"error: Worker 1 of 2 (on 127.0.0.1) has ended; {how}.") == 1, errors
     assert "Starting the workers again (1 of 1)." in said
     run.is_like(out)
 
@@ -202,8 +202,8 @@ def test_a_frozen_worker_is_named_within_a_minute(
         os.kill(pids[rank], signal.SIGKILL)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 1, errors
-    sentence = f"error: Worker {rank} of 2 (on 127.0.0.1) has not answered for 20 s; start the workers again with --resume {out}."
-    assert sentence in errors
+    how = f"start the workers again with --resume {out}"
+    assert f"Worker {rank} of 2 (on 127.0.0.1) has not answered for 20 s; {how}." in errors
     assert checkpoint.load(checkpoint.find(out)).step >= 4  # whole
 
 

@@ -16,16 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from common import run as runs
+from common import training
 from common.batches import Dataset
 from common.outputs import METRICS
-from common.run import SHOWN_IMAGES
+from common.run import SHOWN_IMAGES, Run
 from compare.engines import Engine
 
 PLAIN = Engine("plain", "tests.torture.plain", ())
 
 
-def train(run: runs.Run, dataset: Dataset) -> None:
+def train(run: Run, dataset: Dataset) -> None:
     """Train from the run's state to its last step."""
     gate = Path(os.environ.get("GATE", os.devnull))
     if not gate.exists():
@@ -61,4 +61,4 @@ def all_at(gate: Path, processes: Iterable[subprocess.Popen[str]]) -> None:
 
 
 if __name__ == "__main__":
-    runs.main("plain", train)
+    training.main("plain", train)

@@ -21,7 +21,7 @@ from tests.torture import disk
 TRAIN = """
 import time
 import numpy as np
-from common import architecture, checkpoint, datasets, run
+from common import architecture, checkpoint, datasets, training
 from common.architecture import Architecture, Layer
 
 architecture.ARCHITECTURES["mnist28"] = lambda noise_size: Architecture(
@@ -46,7 +46,7 @@ def train(training, dataset):
                 counts = dict.fromkeys(checkpoint.COUNTS, np.array(chunk.end))
                 training.save(training.arrays | {"generator/dense1/kernel": kernel} | counts)
 
-run.main("pytorch", train)
+training.main("pytorch", train)
 """
 
 
@@ -86,7 +86,7 @@ def test_a_run_that_forgets_metrics_and_makes_a_deleted_folder_anew_is_found_out
     tmp_path: Path,
 ) -> None:
     names = ["read_only_for_a_while", "run_deleted"]
-    found = lost(tmp_path, names, TRAIN.replace("run.main(", BROKEN + "run.main("))
+    found = lost(tmp_path, names, TRAIN.replace("training.main(", BROKEN + "training.main("))
     assert found["read_only_for_a_while"] == ["metrics.jsonl differs"]
     assert any("was made" in wrong for wrong in found["run_deleted"])
 

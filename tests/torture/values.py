@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from common import architecture, conversion, sampling
-from common import run as runs
+from common import architecture, conversion, sampling, training
 from compare.engines import ENGINES, ROOT, Engine
 from compare.pages.torture import Row, Say
 from compare.speed import growth
@@ -44,7 +43,7 @@ def commands() -> dict[str, Command]:
     """Every command by a short name."""
     files = {".pth": begin}
     mains: dict[str, Callable[[], Any]] = {
-        "train": lambda: runs.main("pytorch", begin),
+        "train": lambda: training.main("pytorch", begin),
         "sample": lambda: sampling.main("pytorch", begin),
         "convert": lambda: conversion.main("pytorch", dict(files), dict(files)),
         "growth": lambda: growth.main(sys.argv[1:]),  # a part of bench, with arguments
