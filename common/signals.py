@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from types import FrameType
 
 
@@ -33,3 +35,13 @@ class Signals:
         self.received = number
         if not self.deferred:
             raise Stopped
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """Signals are answered after this block as before it, whatever handlers a framework installs:
+    TensorFlow's and JAX's runtimes of several workers take SIGTERM for themselves."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

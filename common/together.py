@@ -27,7 +27,7 @@ from common.place import Place
 from common.plan import Plan, TrainArguments
 from common.run import Run
 from common.signals import Signals
-from common.workers import Workers, choose_gpu
+from common.workers import BEAT, SILENCE, Workers, choose_gpu
 
 
 class Member:
@@ -100,9 +100,10 @@ def member(place: Place) -> Iterator[Member]:
             worker.workers.leave(ending.code if isinstance(ending.code, int) else 1)
         raise
     except BaseException:
-        # A framework's word for a worker that is gone; who it is comes over the connection.
+        # A framework's words for a worker that is gone or frozen, often sooner than ours. Who it
+        # is comes over the connection, and ends this process; if nothing comes, it is our own.
         if worker.workers is not None:
-            time.sleep(5)
+            time.sleep(SILENCE * BEAT + 5)
         raise
 
 

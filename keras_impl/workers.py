@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from common import signals
 from common.quiet import quiet
 from common.workers import Workers
 from keras_impl import check_engine
@@ -34,7 +35,8 @@ def _engine() -> Any:
 
 def connect(workers: Workers) -> None:
     """Meet the others, before the engine looks for devices."""
-    _engine().connect(workers.addresses, workers.rank)
+    with signals.kept():
+        _engine().connect(workers.addresses, workers.rank)
 
 
 def disconnect() -> None:

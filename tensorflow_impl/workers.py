@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from common import signals
 from common.quiet import quiet
 from common.workers import Workers
 
@@ -33,7 +34,7 @@ def connect(workers: Workers) -> None:
     """Meet the others, before TensorFlow looks for devices: a strategy must come first."""
     task = {"type": "worker", "index": workers.rank}
     os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers.addresses}, "task": task})
-    with quiet():
+    with quiet(), signals.kept():
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
         _strategies.append(tf.distribute.MultiWorkerMirroredStrategy())
