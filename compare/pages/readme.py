@@ -20,7 +20,7 @@ from compare.pages import results, torture
 from compare.pages.chinese import in_chinese
 from compare.parity.rungs import TITLES, worst_of_rungs
 from compare.quality import bands
-from compare.speed import bench
+from compare.speed import bench, scaling
 
 BACKENDS = {"PyTorch": "pytorch_impl", "TensorFlow": "tensorflow_impl", "Keras": "keras_impl"}
 PAGES = (
@@ -30,7 +30,7 @@ PAGES = (
         f"docs/{name}.md"
         for name in (
             "side-by-side", "side-by-side.zh-CN", "parity", "porting-traps", "porting-traps.zh-CN",
-            "pictures", "speed", "quality", "torture",
+            "pictures", "speed", "scale", "quality", "torture",
         )
     ),
 )  # fmt: skip
@@ -114,6 +114,12 @@ def bench_block(record: dict[str, Any]) -> str:
     return f"{bench.table(record['rows'])}\n\n{bench.summary(record)} Command: `{command(record)}`."
 
 
+def scaling_block(record: dict[str, Any]) -> str:
+    """What several workers cost."""
+    where = f"Measured on {record['processor']}, batch {record['batch_size']}, float32"
+    return f"{scaling.table(record)}\n\n{where}, one thread a worker, with `{command(record)}`."
+
+
 def quality_block(record: dict[str, Any]) -> str:
     """The scores of every recipe and engine below the real digits' own."""
     commands = ", ".join(f"`{line}`" for line in bands.commands(record["rows"]))
@@ -157,6 +163,7 @@ BLOCKS = {
     "parity": lambda: parity_block(figures("parity")),
     "parity-dcgan": lambda: parity_block(figures("parity-dcgan")),
     "bench": lambda: bench_block(figures("bench")),
+    "scaling": lambda: scaling_block(figures("scaling")),
     "quality": lambda: quality_block(figures("quality")),
     "traps": lambda: traps_block(figures("traps")),
     "torture": lambda: torture_block(figures("torture"), torture.short_table),

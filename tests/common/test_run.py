@@ -704,3 +704,33 @@ def test_a_run_imports_no_framework_of_its_own(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+# ------------------------------------------------------------------ the same command again
+
+
+def test_resume_auto_begins_a_run_and_then_goes_on(main: Main) -> None:
+    flags = [*FLAGS, "--resume=auto", "--out=x"]
+    assert main(*flags, "--steps=2") == 0
+    planned = asked(*flags, "--steps", "5")
+    assert (planned.step, planned.directory) == (2, Path("x"))
+    assert planned.config.steps == 5
+    assert "--seed cannot be given with --resume" in refusal(*flags, "--seed", "9")
+    assert "--overwrite would delete the run" in refusal(*flags, "--overwrite")
+
+
+def test_a_restart_goes_on_where_the_command_was_saved(
+    main: Main, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(*FLAGS, "--steps=2", "--out=x") == 0
+    assert main("--resume=x", "--out=y", "--steps=4") == 0
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    again = asked(*FLAGS, "--steps", "6", "--out", "x", "--overwrite")
+    assert (again.step, again.overwrite) == (2, False)
+    assert asked("--resume", "x", "--out", "y", "--steps", "9").step == 4
+    assert asked("--resume", "x", "--steps", "9").step == 2
+    assert asked(*FLAGS, "--out", "new").step == 0
+    Path("y/checkpoint.safetensors").unlink()  # ended before its first
+    assert asked("--resume", "x", "--out", "y", "--steps", "9").step == 2
+    begun = asked(*FLAGS, "--steps", "6", "--out", "y")
+    assert (begun.step, begun.overwrite) == (0, True)
