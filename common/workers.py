@@ -12,6 +12,8 @@ import contextlib
 import os
 import queue
 import socket
+import struct
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from common.place import Place
 BEAT = 1.0  # seconds between two signs of life
 SILENCE = 20  # beats without a sign, after which a worker counts as lost
 PATIENCE = 300.0  # seconds that the workers wait for each other at the start
+SIOCGIFADDR = 0x8915  # of Linux: an interface's address, netdevice(7)
 
 # A message is one of these and what follows it.
 ALIVE, DATA, LOST, LEFT = b".", b"d", b"l", b"q"
@@ -53,6 +56,10 @@ class Workers:
         free = place.cluster[self.rank] if place.cluster else self._free_address()
         # Every worker's host:port, where its framework may meet the others.
         self.addresses = [address.decode() for address in self.exchange(free.encode())]
+        if sys.platform == "linux" and "GLOO_SOCKET_IFNAME" not in os.environ:
+            name = interface(self.addresses[self.rank].rsplit(":", 1)[0])
+            if name is not None:
+                os.environ["GLOO_SOCKET_IFNAME"] = name
 
     def exchange(self, mine: bytes) -> list[bytes]:
         """What every worker gives here, in their order; all of them call it."""
@@ -246,3 +253,20 @@ def choose_gpu(place: Place) -> None:
     if listed is not None and len(names) > 1:
         names = names[place.local : place.local + 1]
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names)
+
+
+def interface(address: str) -> str | None:
+    """The network interface that has an IPv4 address of this machine; None if none is found.
+
+    Gloo takes the one that the machine's name leads to, which may be no way to the others.
+    """
+    import fcntl  # not on Windows
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            with contextlib.suppress(OSError):
+                request = struct.pack("256s", name.encode()[:15])
+                answer = fcntl.ioctl(probe.fileno(), SIOCGIFADDR, request)
+                if socket.inet_ntoa(answer[20:24]) == socket.gethostbyname(address):
+                    return name
+    return None

@@ -152,6 +152,14 @@ ONE_PROGRAM = True  # over all workers' devices
 def connect(addresses: list[str], rank: int) -> None:
     """Meet the other workers, before JAX looks for devices: NCCL between GPUs, gloo otherwise."""
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # Gloo takes the address that this machine's name leads to, which may be no way to the others.
+    # JAX has no setting for it: a JAX without this function goes by the name.
+    with contextlib.suppress(ImportError, AttributeError):
+        from jax._src.xla_bridge import _jax
+
+        host = addresses[rank].rsplit(":", 1)[0]
+        make = _jax.make_gloo_tcp_collectives
+        _jax.make_gloo_tcp_collectives = functools.partial(make, hostname=host)
     jax.distributed.initialize(addresses[0], len(addresses), rank)
 
 
@@ -161,28 +169,26 @@ def disconnect() -> None:
 
 
 class _Together:
-    """Arrays as the one program over all workers takes them."""
+    """Arrays as the one program over all workers takes and gives them."""
 
     def __init__(self) -> None:
-        one_each = [jax.local_devices(process)[0] for process in range(jax.process_count())]
-        mesh = jax.sharding.Mesh(np.array(one_each), ("workers",))
+        devices = [jax.local_devices(process)[0] for process in range(jax.process_count())]
+        mesh = jax.sharding.Mesh(np.array(devices), ("workers",))
         self.whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
         self.split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("workers"))
 
-    def values(self, values: list[Tensor]) -> list[Tensor]:
-        """Of each worker the same: as one array."""
-        return [
-            jax.make_array_from_single_device_arrays(value.shape, self.whole, [value])
-            for value in values
-        ]
-
-    def batch(self, part: np.ndarray) -> Tensor:
-        """Of each worker its part: as one array."""
-        return jax.make_array_from_process_local_data(self.split, part)
+    def take(self, values: list[Tensor], *batches: np.ndarray) -> tuple[list[Tensor], ...]:
+        """The state's values, the same on each worker, and steps' batches (K, B / N, ...), of which
+        each has its part: (K arrays (B, ...)) of each."""
+        whole, split = self.whole, self.split
+        make = jax.make_array_from_single_device_arrays
+        taken = [make(value.shape, whole, [value]) for value in values]
+        parts = [[jax.make_array_from_process_local_data(split, x) for x in b] for b in batches]
+        return taken, *parts
 
     @staticmethod
     def own(values: list[Tensor]) -> list[Tensor]:
-        """values() undone."""
+        """This worker's copies."""
         return [value.addressable_data(0) for value in values]
 
 
@@ -278,35 +284,22 @@ def make_chunk(state: Any, train_step: Callable[..., Tensor]) -> Callable[..., n
             return without(values, batch)
         return jax.lax.cond(batch[2][2] > 0, with_penalty, without, values, batch)
 
+    together = _Together() if state.shared else None
     # The old values' memory is given to the new ones.
-    one = jax.jit(step, static_argnums=0, donate_argnums=1)
+    one = jax.jit(
+        step,
+        static_argnums=0,
+        donate_argnums=1,
+        out_shardings=None if together is None else together.whole,
+    )
     many = jax.jit(functools.partial(jax.lax.scan, any_step), donate_argnums=0)
 
-    if state.shared:
-        together = _Together()
-        all_ = jax.jit(
-            step,
-            static_argnums=0,
-            donate_argnums=1,
-            out_shardings=(together.whole, together.whole),
-        )
-
-        def shared(images: np.ndarray, noise: np.ndarray, schedule: list[Hyper]) -> np.ndarray:
-            values, metrics = together.values(_values(variables)), []
-            numbers = np.array(schedule, state.dtype)
-            for hyper, x, z, row in zip(schedule, images, noise, numbers, strict=True):
-                batch = together.batch(x), together.batch(z), row
-                values, measured = all_(hyper.penalty, values, batch)
-                metrics.append(measured)
-            _assign(variables, together.own(values))
-            return np.array(together.own(metrics))
-
-        return shared
-
-    def chunk(images: np.ndarray, noise: np.ndarray, schedule: list[Hyper]) -> np.ndarray:
+    def chunk(images: Any, noise: Any, schedule: list[Hyper]) -> np.ndarray:
         values = _values(variables)
         numbers = np.array(schedule, state.dtype)  # (K, 4)
-        if state.device.startswith("cpu"):
+        if together:
+            values, images, noise = together.take(values, images, noise)
+        if together or state.device.startswith("cpu"):
             # A scan is compiled anew for every length, for seconds, and here gains nothing.
             metrics = []
             for hyper, *batch in zip(schedule, images, noise, numbers, strict=True):
@@ -314,7 +307,7 @@ def make_chunk(state: Any, train_step: Callable[..., Tensor]) -> Callable[..., n
                 metrics.append(row)
         else:
             values, metrics = many(values, (images, noise, numbers))
-        _assign(variables, values)
+        _assign(variables, together.own(values) if together else values)
         return np.array(metrics)
 
     return chunk

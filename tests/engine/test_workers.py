@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ from common.config import Config
 from common.outputs import read_metrics
 from compare.parity.ladder import LEARNING_RATES, draw_pictures
 from compare.parity.rungs import BOUNDS, loss_differences, worst
-from tests.conftest import start
+from tests.conftest import ONE_THREAD, ROOT, start
 
 STEPS = 20
 BATCH = 16
@@ -129,15 +130,11 @@ def wait_for_step(directory: Path, step: int, process: subprocess.Popen[str]) ->
         time.sleep(0.1)
 
 
+# Two workers of the other kinds: `make parity`.
 KINDS = [
     pytest.param("published", 2),
-    *(
-        pytest.param(kind, world, marks=pytest.mark.slow)
-        for kind, world in (
-            ("published", 4), ("tuned", 2), ("tuned", 4), ("dcgan", 2), ("dcgan", 4)
-        )
-    ),
-]  # fmt: skip
+    *(pytest.param(kind, 4, marks=pytest.mark.slow) for kind in ("published", "tuned", "dcgan")),
+]
 
 
 @pytest.mark.parametrize(("kind", "world"), KINDS)
@@ -271,11 +268,10 @@ def of_slurm(rank: int, port: int) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variables", [of_tf_config, of_slurm])
-def test_workers_that_others_start(
-    alone: Callable, package: str, tmp_path: Path, variables: Callable
-) -> None:
+def test_workers_that_others_start(alone: Callable, package: str, tmp_path: Path) -> None:
     run, out, port = alone("published"), tmp_path / "run", free_port()
+    uses_tensorflow = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
+    variables = of_tf_config if package != "pytorch_impl" and uses_tensorflow else of_slurm
     flags = [*run.flags, "--steps", STEPS, "--out", out]
     started = [start(f"{package}.train", *flags, **variables(rank, port)) for rank in (1, 0)]
     try:
@@ -292,7 +288,8 @@ def test_workers_that_others_start(
 def test_torchrun_starts_them_and_starts_them_again(
     alone: Callable, package: str, tmp_path: Path
 ) -> None:
-    pytest.importorskip("torch", exc_type=ImportError)
+    if package != "pytorch_impl" and os.environ.get("KERAS_BACKEND") != "torch":
+        pytest.skip("torchrun comes with PyTorch")
     run, out = alone("published"), tmp_path / "run"
     flags = [*run.flags, "--steps", STEPS, "--checkpoint-every", 2, "--out", out]
     options = ["--standalone", "--nproc-per-node", 2, "--max-restarts", 1, "-m"]
@@ -306,3 +303,72 @@ def test_torchrun_starts_them_and_starts_them_again(
     assert process.returncode == 0, errors
     assert said.count("Finished") == 1
     run.is_like(out)
+
+
+# ------------------------------------------------------------------ two machines
+
+
+@pytest.fixture
+def hosts() -> Iterator[list[str]]:
+    """Two network namespaces with a link between them: 10.77.0.1 and 10.77.0.2."""
+    names = [f"dcgan-{os.getpid()}-{i}" for i in (1, 2)]
+    ends = [f"dc{os.getpid()}x{i}" for i in (1, 2)]
+
+    def ip(*words: str) -> None:
+        subprocess.run(["ip", *words], check=True, capture_output=True)
+
+    try:
+        for name in names:
+            ip("netns", "add", name)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("network namespaces need root and iproute2")
+    try:
+        ip("link", "add", ends[0], "type", "veth", "peer", "name", ends[1])
+        for number, (name, end) in enumerate(zip(names, ends, strict=True), start=1):
+            ip("link", "set", end, "netns", name, "name", "wire")
+            ip("-n", name, "addr", "add", f"10.77.0.{number}/24", "dev", "wire")
+            ip("-n", name, "link", "set", "wire", "up")
+            ip("-n", name, "link", "set", "lo", "up")
+        yield names
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+
+@pytest.mark.slow
+def test_two_machines_train_until_the_link_between_them_is_cut(
+    alone: Callable, package: str, tmp_path: Path, hosts: list[str]
+) -> None:
+    run, out = alone("published"), tmp_path / "run"
+    flags = [*run.flags, "--steps", LONG, "--checkpoint-every", STEPS, "--out", out]
+    processes = []
+    for rank, host in enumerate(hosts):
+        place = {
+            "RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "10.77.0.1", "MASTER_PORT": "2900",
+        }  # fmt: skip
+        command = ["ip", "netns", "exec", host, sys.executable, "-m", f"{package}.train"]
+        processes.append(
+            subprocess.Popen(
+                [*command, *map(str, flags)],
+                cwd=ROOT,
+                env=os.environ | ONE_THREAD | place,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    try:
+        wait_for_step(out, STEPS, processes[0])
+        losses = np.stack(list(read_metrics(out, STEPS)[1].values()), 1)
+        assert loss_differences(losses, run.losses).max() <= BOUNDS[6]
+        subprocess.run(["ip", "-n", hosts[1], "link", "set", "wire", "down"], check=True)
+        for process, other in zip(processes, (1, 0), strict=True):
+            _, errors = process.communicate(timeout=60)
+            assert process.returncode == 1, errors
+            silent = f"Worker {other} of 2 (on 10.77.0.{other + 1}) has not answered for 20 s"
+            assert f"error: {silent}; start the workers again with --resume {out}." in errors
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert checkpoint.load(checkpoint.find(out)).step >= STEPS
