@@ -100,8 +100,6 @@ class Run:
                 self._signals.deferred = True
                 yield
             self._finish()
-            if self.workers:
-                self.workers.close()
 
     def _resume_result(self) -> None:
         """Go on with the clock and the watch of the run that is resumed, as far as it has them."""

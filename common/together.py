@@ -36,10 +36,12 @@ class Member:
     def __init__(self, place: Place) -> None:
         self._place = place
         self.workers: Workers | None = None  # from make_plan on
+        self._saved = False  # is there a checkpoint in the run directory before it begins?
 
     def make_plan(self, arguments: TrainArguments, given: set[str], backend: str) -> Plan:
         """plan.make_plan of worker 0, for all of them. UserError if they cannot share a batch."""
         choose_gpu(self._place)
+        sys.stderr = sys.__stderr__
         workers = self.workers = Workers(self._place)
         if self._place.rank == 0:
             made = plan.make_plan(arguments, given, backend)
@@ -50,11 +52,12 @@ class Member:
                     "or another --batch-size."
                 )
             initial = made.read is None  # each worker can compute it
-            said = [config.to_json(made.config), str(made.directory), initial, made.asked]
+            self._saved = made.source is not None and plan.same_path(made.source, made.directory)
+            said = [config.to_json(made.config), str(made.directory), initial, self._saved]
             workers.exchange(json.dumps(said).encode())
             workers.exchange(b"" if initial else safetensors.save(made.arrays))
             return made
-        settings, directory, initial, asked = json.loads(workers.exchange(b"")[0])
+        settings, directory, initial, self._saved = json.loads(workers.exchange(b"")[0])
         arrays = workers.exchange(b"")[0]
         own: dict[str, Any] = {}  # where the data lie on this machine
         if "data_dir" in given:
@@ -72,7 +75,6 @@ class Member:
             chosen,
             Path(directory),
             checkpoint.initial(chosen) if initial else safetensors.load(arrays),
-            asked=asked,
         )
 
     def run(self, made: Plan, backend: str, signals: Signals) -> Run:
@@ -81,7 +83,7 @@ class Member:
         run = kind(made, backend, signals, self.workers)
         assert self.workers is not None
         self.workers.advice = lambda: messages.go_on(
-            made.directory, saved=run.saved is not None or made.source is not None
+            made.directory, saved=self._saved or run.saved is not None
         )
         return run
 
@@ -90,11 +92,14 @@ class Member:
 def member(place: Place) -> Iterator[Member]:
     """A worker's whole life: the others learn how it ends."""
     if place.rank:
-        # For the process's life: worker 0 alone speaks of the run.
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+        # For the process's life: worker 0 alone speaks of the run. What is wrong with the command
+        # line it says for all; from make_plan on each says what is wrong with itself.
+        sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     worker = Member(place)
     try:
         yield worker
+        if worker.workers is not None:
+            worker.workers.close()
     except SystemExit as ending:
         if worker.workers is not None:
             worker.workers.leave(ending.code if isinstance(ending.code, int) else 1)
@@ -114,8 +119,6 @@ class Follower(Run):
     def open(self, device: str, threads: int, packages: tuple[str, ...]) -> Iterator[None]:
         self._signals.deferred = True
         yield
-        assert self.workers is not None
-        self.workers.close()
 
     def chunks(self, dataset: batches.Dataset, most: int, vary: bool) -> Iterator[batches.Chunk]:
         return self._chunks(dataset, most, vary)

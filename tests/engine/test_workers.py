@@ -239,6 +239,20 @@ def test_a_mistake_is_said_once_and_ends_all(
     assert done.stderr.count("error:") == 1
     assert "A batch of 15 images cannot be shared by 2 workers equally" in done.stderr
     assert not out.exists()
+    done = command("common.launch", 3, f"{package}.train", "--batch", 15, status=2)
+    assert done.stderr.count("error:") == 1
+
+
+@pytest.mark.whole_run
+def test_workers_of_a_finished_run_say_so_and_end(
+    alone: Callable, package: str, tmp_path: Path, command: Callable
+) -> None:
+    run, out = alone("published"), tmp_path / "run"
+    flags = [*run.flags, "--steps", 1, "--out", out, "--resume", "auto"]
+    command("common.launch", 2, f"{package}.train", *flags)
+    done = command("common.launch", 2, f"{package}.train", *flags)
+    assert done.stdout.count("is finished: all 1 steps are done") == 1
+    assert done.stderr == ""
 
 
 # ------------------------------------------------------------------ other launchers
