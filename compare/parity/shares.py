@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,15 +13,20 @@ from common import checkpoint
 from common.outputs import read_metrics
 from compare import engines
 from compare.engines import Engine
-from compare.parity.rungs import BOUNDS, Finding, loss_differences, worst
+from compare.parity.rungs import ANCHOR_STEPS, BOUNDS, Finding, loss_differences, worst
 
 WORLDS = (2, 4)
 
 
 def run_shares(chosen: list[Engine], anchor: Path, folder: Path) -> list[Finding]:
-    """From one state to the run's end, by one worker, by two and by four: the losses on the way and
-    the whole state at the end. One engine at a time, as four processes have two cores each."""
+    """A window from one state, by one worker, by two and by four: the losses on the way and the
+    whole state at the end. One engine at a time, as four processes have two cores each."""
     findings = []
+    saved = checkpoint.load(anchor)
+    # Of a run that ends with the window, as commands end with their run.
+    settings = dataclasses.replace(saved.config, steps=saved.step + ANCHOR_STEPS)
+    anchor = folder / "window.safetensors"
+    checkpoint.save(anchor, saved.arrays, settings, saved.backend, {})
     for engine in chosen:
         alone = _train(engine, 1, anchor, folder)
         for world in WORLDS:

@@ -1,4 +1,4 @@
-"""The parity ladder, rungs 0 to 5, over every pair of the five engines."""
+"""The parity ladder over every pair of the five engines."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from common import architecture
+from common import architecture, checkpoint
 from common.checkpoint import Arrays
 from common.config import Config, RecipeName, UserError
+from common.outputs import read_metrics
 from compare import engines
 from compare.parity import figures, rungs
 from compare.parity import ladder as parity
 from compare.parity.rungs import Finding
+from compare.parity.shares import run_shares
 from compare.worker import Worker
 
 STEPS = 60  # of rung 4's windows at most
@@ -115,6 +117,20 @@ def test_rung_5_training_moves_between_engines(
 ) -> None:
     findings = parity.run_relay(workers, settings(data_dir, "float64"), climb.relay, tmp_path)
     assert_all_hold(findings, 2 * pairs(len(workers)))
+
+
+@pytest.mark.slow
+def test_rung_6_is_a_window_however_long_the_run_is(data_dir: str, tmp_path: Path) -> None:
+    """Its engines' own tests climb it for each; more steps than a window's mean nothing."""
+    chosen = settings(data_dir, "float64")
+    assert chosen.steps is not None
+    assert chosen.steps > rungs.ANCHOR_STEPS
+    anchor = tmp_path / "anchor.safetensors"
+    checkpoint.save(anchor, checkpoint.initial(chosen), chosen, "pytorch", {})
+    findings = run_shares(engines.choose("pytorch"), anchor, tmp_path)
+    assert_all_hold(findings, 4)
+    _, metrics = read_metrics(tmp_path / "pytorch-4")
+    assert len(metrics["d_loss"]) == rungs.ANCHOR_STEPS
 
 
 def test_rungs_0_to_2_in_float32(climb: Climb, data_dir: str, tmp_path: Path) -> None:
