@@ -24,7 +24,7 @@ ENGLISH = Words(
             "the same?",
             "five engines in float64, the worst relative difference of an array: outputs "
             "{rung1:.0e}, gradients {rung2:.0e}, one iteration {rung3:.0e}, trained in one and "
-            "continued in another {rung5:.0e}",
+            "continued in another {rung5:.0e}, by several workers and by one {rung6:.0e}",
             "parity.md",
         ),
         (
@@ -57,7 +57,8 @@ CHINESE = Words(
         (
             "真的一样吗？",
             "五个引擎，float64，单个数组的最大相对差异：输出 {rung1:.0e}，梯度 {rung2:.0e}，"
-            "一次迭代 {rung3:.0e}，在一个引擎里训练、在另一个里续训 {rung5:.0e}",
+            "一次迭代 {rung3:.0e}，在一个引擎里训练、在另一个里续训 {rung5:.0e}，"
+            "多个进程与单个进程 {rung6:.0e}",
             "parity.md",
         ),
         (
