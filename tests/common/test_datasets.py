@@ -339,26 +339,61 @@ def test_only_what_is_missing_is_fetched(tmp_path: Path, small: pytest.MonkeyPat
     assert asked == [["train-labels-idx1-ubyte"]]
 
 
-@pytest.mark.parametrize("kind", ["changed", "truncated", "empty", "folder"])
-def test_a_corrupt_file_is_moved_aside_and_fetched_again(
+@pytest.mark.parametrize("kind", ["changed", "truncated", "empty", "folder", "large"])
+def test_other_files_under_the_names_of_mnist_are_refused_and_left_alone(
     tmp_path: Path, small: pytest.MonkeyPatch, kind: str
 ) -> None:
+    """They are a person's: nobody wants digits who has put pictures of their own there."""
     raw = write_small(tmp_path)
     bad = raw / "train-images-idx3-ubyte"
     good = bad.read_bytes()
     bad.unlink()
     if kind == "folder":
         bad.mkdir()
+    elif kind == "large":
+        with bad.open("wb") as file:
+            file.truncate(mnist.LARGEST_FILE + 1)
     else:
         bad.write_bytes({"changed": good[:-1] + b"x", "truncated": good[:99], "empty": b""}[kind])
+    before = sorted(path.name for path in raw.iterdir()), bad.is_file() and bad.stat().st_size
     small.setattr(mnist, "_from_mirror", lambda url, names: SMALL)
     said: list[str] = []
-    assert ensure_mnist(str(tmp_path), said.append) == SMALL
-    assert said[0] == (
-        f"MNIST: {bad} does not have its MD5 sum; moved aside to {bad.name}.corrupt."
+    with pytest.raises(UserError, match=r"is not MNIST's file of that name.*--dataset FOLDER"):
+        ensure_mnist(str(tmp_path), said.append)
+    assert said == []
+    assert (sorted(path.name for path in raw.iterdir()), bad.is_file() and bad.stat().st_size) == (
+        before
     )
-    assert bad.read_bytes() == good
-    assert (raw / f"{bad.name}.corrupt").exists()
+
+
+@pytest.mark.parametrize("folder", ["MNIST/raw", "MNIST", "."])
+@pytest.mark.parametrize("dotted", [False, True])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_the_files_are_found_by_the_names_that_others_give_them(
+    tmp_path: Path, small: pytest.MonkeyPatch, folder: str, dotted: bool, compressed: bool
+) -> None:
+    """And neither renamed nor fetched again."""
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    for name, content in SMALL.items():
+        file = name.replace("-idx", ".idx") if dotted else name
+        path = tmp_path / folder / (f"{file}.gz" if compressed else file)
+        path.write_bytes(gzip.compress(content) if compressed else content)
+    before = sorted(tmp_path.rglob("*ubyte*"))
+    pass_time(small)
+    for _ in range(2):  # hashed, then known
+        assert mnist.is_there(str(tmp_path))
+        assert ensure_mnist(str(tmp_path)) == SMALL
+    assert sorted(tmp_path.rglob("*ubyte*")) == before
+
+
+def test_a_file_with_the_right_sum_is_used_whatever_lies_beside_it(
+    tmp_path: Path, small: pytest.MonkeyPatch
+) -> None:
+    raw = write_small(tmp_path)
+    for name in SMALL:
+        (raw / f"{name}.gz").write_bytes(b"no gzip file")
+        (tmp_path / name).write_bytes(b"of another data set")
+    assert ensure_mnist(str(tmp_path)) == SMALL
 
 
 @pytest.mark.parametrize("name", ["file", "file/below", "x" * 300])
@@ -473,7 +508,7 @@ def test_only_the_wanted_file_is_read(
     raw = tmp_path / "MNIST" / "raw"
     assert read == [raw / "train-images-idx3-ubyte"]
     (raw / "t10k-labels-idx1-ubyte").write_bytes(b"?")
-    with pytest.raises(UserError, match="could not be fetched"):
+    with pytest.raises(UserError, match="t10k-labels-idx1-ubyte is not MNIST's file"):
         mnist.mnist_images(str(tmp_path), say=lambda line: None)
 
 
@@ -494,9 +529,8 @@ def test_a_changed_file_is_hashed_again(
     status = (raw / name).stat()
     (raw / name).write_bytes(SMALL[name][:-1] + b"\x99")
     os.utime(raw / name, ns=(status.st_atime_ns, status.st_mtime_ns))  # size and time as before
-    with pytest.raises(UserError, match="could not be fetched"):
+    with pytest.raises(UserError, match=f"{name} is not MNIST's file"):
         mnist.ensure_mnist(str(tmp_path), say=lambda line: None)
-    assert (raw / f"{name}.corrupt").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"train-images-idx3-ubyte": 1}', b"\xff"])
