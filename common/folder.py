@@ -67,7 +67,7 @@ def open_folder(folder: Path, data_dir: Path, size: int, channels: int, say: Say
     UserError if there are no pictures, if more cannot be read than can, or if the data folder
     cannot be written.
     """
-    files = _files(folder)
+    files = picture_files(folder)
     if not files:
         raise UserError(
             f"The folder {folder} has no pictures, also in folders within it: their names end in "
@@ -100,7 +100,7 @@ def open_folder(folder: Path, data_dir: Path, size: int, channels: int, say: Say
     return store
 
 
-def _files(folder: Path) -> list[tuple[str, os.stat_result]]:
+def picture_files(folder: Path) -> list[tuple[str, os.stat_result]]:
     """(path within the folder, status) of each picture, by name; nothing hidden.
 
     Links are followed, each folder once, so that links that go round end. UserError if a folder

@@ -42,6 +42,7 @@ from common.config import SIDES, Config
 from common.limits import UserError
 from compare import engines, runs
 from compare.engines import ENGINES, Engine
+from compare.quality import others
 from compare.quality.pictures import STACKED, PictureScorer, columns_of, judge
 from compare.quality.scorer import (
     EXTRACTOR_SHA256,
@@ -64,11 +65,11 @@ class EvaluateArguments:
     LIMITS: ClassVar[dict[str, limits.Limit]] = {"count": limits.whole_number(129, STACKED)}
 
     runs: tyro.conf.Positional[tuple[str, ...]]
-    """Run directories, checkpoint files, or .npy files of uint8 images (N, H, W) or (N, H, W, C);
-    all of one data set."""
+    """Run directories and checkpoint files; .npy or .npz files of images, uint8 or floats in [0, 1]
+    or [-1, 1], channels last or first; folders of pictures. All of one data set."""
 
     dataset: str | None = None
-    """What .npy files are compared with: a data set's name, or the path of a folder (default:
+    """What images in files are compared with: a data set's name, or the path of a folder (default:
     mnist); or where the folder lies now that a run was trained on."""
 
     count: int | None = None
@@ -90,29 +91,31 @@ class EvaluateArguments:
 
 @dataclass(frozen=True)
 class Subject:
-    """One thing to score, checked: a run's checkpoint, or images in a file."""
+    """One thing to score, checked: a run's checkpoint, or images in a file or folder."""
 
     name: str
-    file: Path  # checkpoint or .npy
-    config: Config  # what it was trained on, or of .npy what --dataset and the shape say
-    facts: dict[str, Any] | None = None  # backend, recipe, seed, step, checkpoint; None for .npy
-    engine: Engine | None = None  # who draws; None for .npy
+    file: Path  # checkpoint, .npy, .npz or folder
+    config: Config  # what it was trained on, or of images what --dataset and the shape say
+    facts: dict[str, Any] | None = None  # backend, recipe, seed, step, checkpoint; None of images
+    engine: Engine | None = None  # who draws; None of images
     out: Path | None = None  # where the scores go
+    note: str = ""  # of images, what was found that nobody said
 
 
 def subject(name: str, engine: str, dataset: str | None = None) -> Subject:
     """What a name on the command line means, or UserError. dataset: as the flag."""
     path = Path(name)
-    if path.suffix == ".npy" and checkpoint.exists(path):
-        return Subject(name, path, _config_of(path, dataset or "mnist"))
-    file = checkpoint.find(path, " or .npy file")
+    if others.are_images(path):
+        images = others.find(path)
+        return Subject(name, path, _config_of(images, dataset or "mnist"), note=images.taken_for)
+    file = checkpoint.find(path, ", a .npy or .npz file, or a folder of pictures")
     saved = checkpoint.load(file)
     settings = saved.config
     if dataset is not None:
         if settings.dataset in CATALOGUE:
             raise UserError(
                 f"{name} was trained on {settings.dataset} and is compared with nothing else; "
-                "leave out --dataset, which is for .npy files and for runs of a folder."
+                "leave out --dataset, which is for images in files and for runs of a folder."
             )
         settings = Config(**config.to_json(settings) | {"dataset": dataset})
     in_run = (file.parent / "config.json").exists()
@@ -120,20 +123,19 @@ def subject(name: str, engine: str, dataset: str | None = None) -> Subject:
     return Subject(name, file, settings, _facts(file, saved), _engine(engine, saved.backend), out)
 
 
-def _config_of(path: Path, dataset: str) -> Config:
-    """What draws images like those of a .npy file, if it is trained on a data set; or UserError."""
-    shape = _array(path).shape
-    side = shape[1] if len(shape) > 2 else 0
+def _config_of(images: others.Images, dataset: str) -> Config:
+    """What draws such images, if it is trained on a data set; or UserError."""
+    side = images.shape[0] if len(images.shape) == 3 else 0
     if dataset in CATALOGUE:
         small = side == 28 == CATALOGUE[dataset].side
         found = Config(dataset=dataset, architecture="mnist28" if small else "dcgan")
     elif side == 28:
         found = Config(dataset=dataset, architecture="mnist28")
     else:
-        channels = 1 if len(shape) == 3 or shape[-1:] == (1,) else 3
+        channels = 1 if images.shape[2:] == (1,) else 3
         image_size = side if side in SIDES else SIDES[0]
         found = Config(dataset=dataset, image_size=image_size, channels=channels)
-    read_images(path, 0, Kind.of(found))
+    read_images(images.path, 0, Kind.of(found))
     return found
 
 
@@ -201,34 +203,20 @@ def images_of(subject: Subject, count: int, seed: int) -> NDArray[np.uint8]:
 
 
 def read_images(path: Path, count: int, kind: Kind = Scorer.kind) -> NDArray[np.uint8]:
-    """The first `count` images of a .npy file as `sample` writes them, (N, H, W) uint8, or
-    (N, H, W, C) with C > 1; or UserError."""
-    array = _array(path)
-    wanted = kind.shape[:2] if kind.shape[2] == 1 else kind.shape
-    if array.ndim == 4 and array.shape[-1] == 1:
-        array = array[..., 0]
-    if array.dtype != np.uint8 or array.shape[1:] != wanted:
+    """The first `count` images of a file or folder, (N, H, W) uint8, or (N, H, W, C) with C > 1; or
+    UserError."""
+    found = others.find(path)
+    values = found.values
+    if values is not None and (
+        found.shape != kind.shape or not (values.dtype == np.uint8 or found.scale)
+    ):
+        shape = kind.shape[:2] if kind.shape[2] == 1 else kind.shape
         raise UserError(
-            f"{path} holds {array.dtype} of shape {array.shape}; images of {kind.dataset} are "
-            f"uint8 of shape (N, {', '.join(map(str, wanted))}), as `sample --out x.npy` writes "
-            "them."
+            f"{path} holds {found.stored}; images of {kind.dataset} are "
+            f"uint8, or floats in [0, 1] or [-1, 1], of shape (N, {', '.join(map(str, shape))})."
         )
-    return np.ascontiguousarray(array[:count])
-
-
-def _array(path: Path) -> NDArray[Any]:
-    """A .npy file's array, or UserError."""
-    try:
-        if not path.is_file():
-            raise ValueError("it is no file")
-        # Mapped: a header that declares more than there is costs no memory.
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise ValueError("it holds several arrays")
-    except Exception as error:  # of a broken header numpy raises whatever its parsers do
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"{path} cannot be read as an array of images ({reason}).") from None
-    return array
+    images = found.read(count, kind.shape)
+    return images[..., 0] if kind.shape[2] == 1 else images
 
 
 # ------------------------------------------------------------------ scores
@@ -368,7 +356,14 @@ def main() -> None:
             )
         records = [evaluate(s, scorer, count, arguments.seed) for s in subjects]
     columns = scorer.columns
-    rows = [[scorer.floor_name, *cells(records[0]["floor"], None, columns)]]
+    floors = {record["samples"]["count"]: record["floor"] for record in records}
+    rows = [
+        [
+            scorer.floor_name + (f", {number}" if number < scorer.count else ""),
+            *cells(floor, None, columns),
+        ]
+        for number, floor in sorted(floors.items(), reverse=True)
+    ]
     scored = []
     for each, record in zip(subjects, records, strict=True):
         rows.append([each.name, *cells(record["measures"], None, columns)])
@@ -378,12 +373,15 @@ def main() -> None:
         rows.append([f"{backend}, {recipe}: mean of {number}", *cells(mean, spread, columns)])
     print(table(["", *(title for title, _ in columns.values())], rows))
     for each in subjects:
+        if each.note:
+            print(f"{each.name}: taken for {each.note}.")
         if each.out is not None:
             print(f"{each.name} -> {each.out}")
     reference = records[0]["reference"]
     by = f", {scorer.extractor}" if scorer.extractor else ""
     print(
-        f"{records[0]['samples']['count']} images against {reference['count']} "
+        f"{' and '.join(map(str, sorted(floors, reverse=True)))} images against "
+        f"{reference['count']} "
         f"{reference['name']}{by}, "
         f"{time.perf_counter() - began:.0f} s"
     )

@@ -20,6 +20,7 @@ from PIL import Image
 
 from common import checkpoint, config, datasets, sampling
 from common.config import UserError
+from common.images import save_png
 from compare import runs
 from compare.quality import bands, evaluate, pictures, scorer
 from compare.quality import measures as quality
@@ -531,7 +532,7 @@ def test_mistakes_get_one_sentence(command, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "said"),
     [
-        (np.zeros((200, 28, 28), np.float32), "holds float32 of shape"),
+        (np.zeros((200, 28, 28), bool), "holds bool of shape"),
         (np.zeros((200, 32, 32), np.uint8), "shape (200, 32, 32)"),
         (np.zeros((200, 28, 28, 3), np.uint8), "shape (200, 28, 28, 3)"),
         (np.zeros(3, np.uint8), "shape (3,)"),
@@ -545,6 +546,80 @@ def test_what_is_no_array_of_images(array, said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         evaluate.read_images(path, 1000)
     assert said in str(caught.value)
+
+
+WANTED = np.random.default_rng(3).integers(0, 256, (30, 32, 32, 3), np.uint8)
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("ending", [".npy", ".npz"])
+@pytest.mark.parametrize(("values", "note"), [
+    (WANTED, ""),
+    (WANTED / 255, "float64 in [0, 1]"),
+    ((WANTED / 127.5 - 1).astype(np.float32), "float32 in [-1, 1]"),
+    ((WANTED / 255).astype(np.float16), "float16 in [0, 1]"),
+])  # fmt: skip
+def test_arrays_as_others_have_them(
+    values: np.ndarray, note: str, ending: str, first: bool, tmp_path: Path
+) -> None:
+    """What was taken for what is said."""
+    path = tmp_path / f"x{ending}"
+    stored = np.moveaxis(values, 3, 1) if first else values
+    if ending == ".npz":
+        np.savez(path, labels=np.zeros(30, int), made=stored)
+    else:
+        np.save(path, stored)
+    found = evaluate.subject(str(path), "auto", "cifar10")
+    np.testing.assert_array_equal(evaluate.images_of(found, 20, 0), WANTED[:20])
+    assert found.note == ", ".join([note] * bool(note) + ["channels first"] * first)
+
+
+def test_a_folder_of_pictures_as_others_have_them(tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    folder.mkdir()
+    for i, image in enumerate(WANTED):
+        save_png(folder / f"{i:03d}.png", image)
+    found = evaluate.subject(str(folder), "auto", "cifar10")
+    assert found.note == "30 pictures of 32 x 32 pixels"
+    np.testing.assert_array_equal(evaluate.images_of(found, 20, 0), WANTED[:20])
+    for i in range(2):
+        save_png(tmp_path / "grey" / f"{i}.png", WANTED[0, :30, :, :1])
+    found = evaluate.subject(str(tmp_path / "grey"), "auto")
+    assert found.note == "2 pictures of 28 x 28 pixels, made of 32 x 30 and the like"
+    assert evaluate.images_of(found, 9, 0).shape == (2, 28, 28)
+    (folder / "004.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"004\.png cannot be read as a picture"):
+        evaluate.images_of(evaluate.subject(str(folder), "auto", "cifar10"), 20, 0)
+
+
+@pytest.mark.parametrize(("values", "said"), [
+    (WANTED.astype(np.float32), "holds float32 from 0 to 255; images are uint8, or floats in"),
+    (np.full((200, 28, 28), np.nan), "holds NaN or infinity"),
+    (np.full((200, 28, 28), -1.5), "from -1.5 to 0"),
+    (WANTED.astype(np.int64), "holds int64 of shape (30, 32, 32, 3)"),
+])  # fmt: skip
+def test_values_that_nobody_can_tell_are_refused(
+    values: np.ndarray, said: str, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "x.npy", values)
+    with pytest.raises(UserError) as caught:
+        evaluate.subject(str(tmp_path / "x.npy"), "auto")
+    assert said in str(caught.value)
+
+
+def test_an_archive_of_several_arrays_of_images_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", a=WANTED, b=WANTED)
+    with pytest.raises(UserError, match=r"a \(30, 32, 32, 3\), b .* not one is of images, but 2"):
+        evaluate.subject(str(tmp_path / "x.npz"), "auto")
+
+
+@pytest.mark.parametrize("name", ["x.pth", "x.keras", "x.weights.h5", "x.index", "x", "saved"])
+def test_a_weight_file_is_for_convert(name: str, tmp_path: Path) -> None:
+    (tmp_path / "saved").mkdir()
+    for file in ("x.pth", "x.keras", "x.weights.h5", "x.index", "saved/saved_model.pb"):
+        (tmp_path / file).write_bytes(b"weights")
+    with pytest.raises(UserError, match=f"{name} holds weights and no training; .*_impl.convert"):
+        evaluate.subject(str(tmp_path / name), "auto")
 
 
 @pytest.mark.parametrize(
@@ -618,7 +693,7 @@ def test_a_run_and_a_file(
     done = command("compare.evaluate", run, file, "--count", 200, "--data-dir", data_dir)
     lines = done.stdout.splitlines()
     assert [line.split("|")[1].strip() for line in lines if line.startswith("| ")][1:] == [
-        "real digits, held out", str(run), str(file),
+        "real digits, held out, 200", str(run), str(file),
     ]  # fmt: skip
     record = json.loads((run / "quality.json").read_text())
     assert {k: record[k] for k in ("format", "backend", "recipe", "seed", "step")} == {
