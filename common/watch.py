@@ -39,6 +39,7 @@ class Watch:
         self._window = np.empty((0, 4))
         self._real_distance: float | None = None
         self._losses = self._images = ""  # what is wrong now: the verdict's word, or nothing
+        self._judged = False  # is the run long enough for any of that?
         self._first: dict[str, Any] | None = None  # the finding that was warned of
 
     def real(self, images: NDArray[np.uint8]) -> None:
@@ -50,6 +51,7 @@ class Watch:
         self._window = np.concatenate([self._window, metrics])[-WINDOW:]
         if step < FIRST_STEP or len(self._window) < WINDOW:
             return None
+        self._judged = True
         d_loss, g_loss, d_real, d_fake = self._window.mean(0).tolist()
         gap = float(np.abs(self._window[:, 2] - self._window[:, 3]).mean())
         seen = f"over the last {WINDOW} iterations "
@@ -71,6 +73,7 @@ class Watch:
         """The images of the run's fixed noise after `step` updates, (N, H, W, C): as metrics()."""
         if step < self._first_images or not self._real_distance:
             return None
+        self._judged = True
         ratio = mean_distance(images) / self._real_distance
         self._images = "collapsed" if ratio < ALIKE else ""
         seen = f"G's {len(images)} images are {ratio:.2f} times as far apart as real ones"
@@ -89,16 +92,25 @@ class Watch:
         """For result.json: {"verdict", "warned"}.
 
         verdict: `sound`, or what is wrong at the end: `collapsed`, `discriminator won`,
-        `discriminator blind`, `diverging`. warned: what was warned of, {"verdict", "step", "saw"},
+        `discriminator blind`, `diverging`; `not judged` of a run too short for it.
+        warned: what was warned of, {"verdict", "step", "saw"},
         or None; a run may recover from it.
         """
-        return {"verdict": self._images or self._losses or "sound", "warned": self._first}
+        nothing = "sound" if self._judged else "not judged"
+        return {"verdict": self._images or self._losses or nothing, "warned": self._first}
 
     def restore(self, verdict: Any) -> None:
         """Go on from a verdict of the run that is resumed; anything that is none is passed over."""
-        warned = verdict.get("warned") if isinstance(verdict, dict) else None
+        if not isinstance(verdict, dict):
+            return
+        word, warned = verdict.get("verdict"), verdict.get("warned")
         if isinstance(warned, dict):
             self._first = warned
+        self._judged = word == "sound"
+        if word == "collapsed":
+            self._images = word
+        elif word in ("discriminator won", "discriminator blind", "diverging"):
+            self._losses = word
 
 
 def mean_distance(images: NDArray[np.uint8]) -> float:

@@ -92,7 +92,7 @@ def test_nothing_is_judged_too_early() -> None:
     assert said == []
     watch.real(digits())
     assert watch.samples(0, np.zeros((16, 28, 28, 1), np.uint8)) is None
-    assert watch.verdict()["verdict"] == "sound"
+    assert watch.verdict()["verdict"] == "not judged"
 
 
 def test_equal_samples_are_a_collapse() -> None:
@@ -107,11 +107,11 @@ def test_equal_samples_are_a_collapse() -> None:
 
 
 def test_the_papers_generator_leaves_grey_later() -> None:
-    for step, verdict in ((750, "sound"), (1000, "collapsed")):
+    for step, verdict in ((750, "not judged"), (1000, "collapsed")):
         watch = Watch("dcgan")
         watch.real(digits().repeat(3, axis=3))
         grey = np.full((16, 28, 28, 3), 127, np.uint8)
-        assert (watch.samples(step, grey) is None) == (verdict == "sound")
+        assert (watch.samples(step, grey) is None) == (verdict == "not judged")
         assert watch.verdict()["verdict"] == verdict
 
 
@@ -143,11 +143,21 @@ def test_a_resumed_run_does_not_warn_again() -> None:
     assert after.verdict() == before.verdict()
 
 
+@pytest.mark.parametrize(
+    "word", ["sound", "collapsed", "discriminator won", "discriminator blind", "diverging"]
+)
+def test_what_was_found_stands_until_a_resumed_run_is_long_enough(word: str) -> None:
+    watch = Watch()
+    watch.restore({"verdict": word, "warned": None})
+    assert watch.metrics(500, constant(*SOUND, steps=WINDOW - 1)) is None
+    assert watch.verdict()["verdict"] == word
+
+
 @pytest.mark.parametrize("other", [None, 3, [], {}, {"warned": "yes"}, {"warned": None}])
 def test_what_is_no_verdict_is_passed_over(other: object) -> None:
     watch = Watch()
     watch.restore(other)
-    assert watch.verdict() == {"verdict": "sound", "warned": None}
+    assert watch.verdict() == {"verdict": "not judged", "warned": None}
 
 
 def test_mean_distance() -> None:
