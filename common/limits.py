@@ -6,6 +6,8 @@ import dataclasses
 import math
 import os
 import reprlib
+import shlex
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -96,6 +98,12 @@ def is_number(value: Any) -> bool:
         return type(value) in (int, float) and math.isfinite(value)
     except OverflowError:
         return False
+
+
+def quoted(*words: object) -> str:
+    """Words of a command as the shell takes them, where one has spaces in it."""
+    texts = [str(word) for word in words]
+    return subprocess.list2cmdline(texts) if os.name == "nt" else shlex.join(texts)
 
 
 def short(value: Any) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from pathlib import Path
 
 from common import checkpoint, config
 from common.clock import Clock
 from common.config import Config
-from common.limits import UserError
+from common.limits import UserError, quoted
 
 
 def finished(backend: str, directory: Path, total: int, clock: Clock) -> str:
@@ -16,14 +17,18 @@ def finished(backend: str, directory: Path, total: int, clock: Clock) -> str:
     rate = clock.images_per_second
     speed = "" if rate is None else f": {clock.seconds:.1f} s of training, {rate:.0f} images/s"
     python = _relative(Path(sys.executable))
+    more = (f"{backend}_impl.sample", directory, "--count", 64, "--seed", 1, "--out", "samples.png")
+    curves = directory / "tensorboard"
+    shown: object = f"{curves}, for TensorBoard"
+    if importlib.util.find_spec("tensorboard") is not None:
+        shown = quoted(python, "-m", "tensorboard.main", "--logdir", curves)
     return (
         f"Finished {total} steps{speed}.\n"
         f"  pictures     {directory / 'samples'} and {directory / 'samples.gif'}\n"
-        f"  losses       {directory / 'losses.png'} (numbers: metrics.jsonl; "
-        f"curves: tensorboard --logdir {directory / 'tensorboard'})\n"
+        f"  losses       {directory / 'losses.png'} (numbers: metrics.jsonl)\n"
+        f"  curves       {shown}\n"
         f"  checkpoint   {directory / checkpoint.FILE_NAME}\n"
-        f"  more images  {python} -m {backend}_impl.sample {directory} "
-        "--count 64 --seed 1 --out samples.png"
+        f"  more images  {quoted(python, '-m', *more)}"
     )
 
 
@@ -51,7 +56,7 @@ def last_checkpoint(directory: Path) -> str:
 def go_on(directory: Path | str, saved: bool) -> str:
     """Half a sentence: a worker was lost, and how to go on. saved: there is a checkpoint."""
     if saved:
-        return f"start the workers again with --resume {directory}"
+        return f"start the workers again with {quoted('--resume', directory)}"
     return "nothing was saved; start the workers again with --overwrite"
 
 

@@ -26,7 +26,7 @@ from common.config import (
     recipe_of,
     total_steps,
 )
-from common.limits import UserError, flag
+from common.limits import UserError, flag, quoted
 from common.place import restarted
 
 
@@ -267,8 +267,8 @@ def check_directory(directory: Path, overwrite: bool) -> None:
         raise UserError(f"--out {directory} is not empty and no run directory; choose another.")
     if not overwrite:
         raise UserError(
-            f"{directory} holds a run already; continue it with --resume {directory}, delete it "
-            "with --overwrite, or choose another --out."
+            f"{directory} holds a run already; continue it with {quoted('--resume', directory)}, "
+            "delete it with --overwrite, or choose another --out."
         )
 
 

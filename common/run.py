@@ -27,7 +27,7 @@ from common.clock import Clock
 from common.config import total_steps
 from common.directory import RunDirectory
 from common.environment import describe, versions
-from common.limits import UserError
+from common.limits import UserError, quoted
 from common.outputs import write_overviews
 from common.plan import Plan
 from common.progress import Progress
@@ -235,7 +235,7 @@ class Run:
         except OSError as error:
             raise UserError(
                 f"All {self.total} steps are done and saved, but result.json could not be written "
-                f"({error}); when it can be, --resume {self.directory} writes it."
+                f"({error}); when it can be, {quoted('--resume', self.directory)} writes it."
             ) from None
         print(messages.finished(self._backend, self.directory, self.total, self._clock), flush=True)
 

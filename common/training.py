@@ -8,7 +8,7 @@ from collections.abc import Callable
 from common import batches, commandline, datasets, early, messages, place
 from common.config import total_steps
 from common.directory import complete
-from common.limits import UserError
+from common.limits import UserError, quoted
 from common.plan import Plan, TrainArguments, make_plan
 from common.run import Diverged, Run
 from common.signals import Signals
@@ -69,7 +69,7 @@ def _main(
         else:
             print(
                 f"\nStopped after step {run.step} of {run.total}; continue with "
-                f"--resume {run.directory}"
+                f"{quoted('--resume', run.directory)}"
             )
         sys.stdout.flush()
         raise SystemExit(128 + received) from None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from PIL import Image
 
 from common import checkpoint, sampling
 from common.outputs import read_metrics
+from tests.conftest import ONE_THREAD, ROOT
 
 ARGUMENTS = ("--steps", 80, "--batch-size", 16, "--show-every", 40, "--checkpoint-every", 20)
 
@@ -64,6 +67,35 @@ def test_what_a_run_leaves(
     assert set(backend.PACKAGES) <= set(environment["versions"])
     if request.config.getoption("--engine") != "keras-jax":  # which knows all threads or one
         assert environment["threads"] == 1
+
+
+@pytest.mark.whole_run
+@pytest.mark.skipif(os.name == "nt", reason="the shell is another one")
+def test_what_the_program_says_to_run_runs(
+    package: str, data_dir: str, tmp_path: Path, command: Callable
+) -> None:
+    """Pasted into a shell, whatever the run directory is called."""
+    run = tmp_path / "run é 1; 'two'"
+    flags = ("--batch-size", 16, "--data-dir", data_dir, "--out", run, "--device", "cpu")
+    printed = command(f"{package}.train", *flags, "--steps", 2).stdout
+
+    def shell(line: str) -> str:
+        done = subprocess.run(
+            line, shell=True, cwd=ROOT, env=os.environ | ONE_THREAD, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    said = dict(re.findall(r"^  (\w[\w ]*?)  +(.*)$", printed, re.M))
+    assert "d_loss" in shell(f"{said['curves']} --inspect")  # and does not stay to serve pages
+    picture = f"'{tmp_path / 'a b.png'}'"
+    shell(said["more images"].replace("samples.png", picture))
+    assert (tmp_path / "a b.png").exists()
+    refused = command(f"{package}.train", *flags, status=2).stderr
+    go_on = re.search(r"continue it with (--resume .*?), delete it", refused)
+    assert go_on is not None
+    more = shell(f"{shlex.quote(sys.executable)} -m {package}.train {go_on[1]} --steps 3")
+    assert "Finished 3 steps" in more
 
 
 @pytest.mark.whole_run
