@@ -5,6 +5,8 @@
     model = DCGAN(state.discriminator, state.generator)
     model.compile(state.d_optimizer, state.g_optimizer)
     model.fit(Batches(dataset, config), shuffle=False)
+    model.save("dcgan.keras")      # whole: keras.saving.load_model goes on where it was
+    model.export("generator")      # the generator, for serving
 
 One update is step.train_step, the function that `python -m keras_impl.train` runs, by recipe
 published: the same at every step, but for what callbacks do to the learning rates.
@@ -52,6 +54,7 @@ class Batches(keras.utils.PyDataset):
         return self.dataset.gather(which), noise
 
 
+@keras.saving.register_keras_serializable("dcgan")
 class BothOptimizers(keras.optimizers.Optimizer):
     """Two optimizers as the one that a trainer knows: on JAX it threads their variables only.
 
@@ -68,6 +71,12 @@ class BothOptimizers(keras.optimizers.Optimizer):
     @property
     def variables(self) -> list[keras.Variable]:
         return [*self.d_optimizer.variables, *self.g_optimizer.variables]
+
+    def save_own_variables(self, store: Any) -> None:
+        """Nothing: a file has each of the two."""
+
+    def load_own_variables(self, store: Any) -> None:
+        """Nothing, likewise."""
 
     @property
     def iterations(self) -> keras.Variable:
@@ -96,8 +105,13 @@ class FitState(TrainState):
         """Nothing: the learning rates are the callbacks' affair."""
 
 
+@keras.saving.register_keras_serializable("dcgan")
 class DCGAN(keras.Model):
-    """Both networks as one model: fit() trains them, and a call is the generator's."""
+    """Both networks as one model: fit() trains them, and a call is the generator's.
+
+    save() keeps the networks and both optimizers; keras.saving.load_model reads that where this
+    module was imported.
+    """
 
     def __init__(self, discriminator: keras.Model, generator: keras.Model) -> None:
         super().__init__(name="dcgan", dtype=generator.layers[0].dtype_policy)
@@ -123,6 +137,37 @@ class DCGAN(keras.Model):
                 kernels.prefer_fused(optimizer)
         options.setdefault("jit_compile", engine.ALWAYS_JIT)
         super().compile(optimizer=BothOptimizers(d_optimizer, g_optimizer), **options)
+
+    def get_config(self) -> dict[str, Any]:
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "discriminator": serialize(self.discriminator),
+            "generator": serialize(self.generator),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> DCGAN:
+        read = keras.saving.deserialize_keras_object
+        return cls(read(config["discriminator"]), read(config["generator"]))
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        if not self.compiled:
+            return None
+        serialize = keras.saving.serialize_keras_object
+        optimizers = {
+            "d_optimizer": serialize(self.d_optimizer),
+            "g_optimizer": serialize(self.g_optimizer),
+        }
+        return optimizers | {name: getattr(self, name) for name in ("run_eagerly", "jit_compile")}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        read = keras.saving.deserialize_keras_object
+        given = {name: read(value) for name, value in config.items() if "optimizer" in name}
+        self.compile(**config | given)
+
+    def export(self, filepath: str, *arguments: Any, **options: Any) -> None:
+        """Write the generator as keras.Model.export does: what a call of this model is."""
+        self.generator.export(filepath, *arguments, **options)
 
     @property
     def d_optimizer(self) -> keras.optimizers.Optimizer:
