@@ -15,9 +15,14 @@ from numpy.typing import NDArray
 
 from common import architecture
 from common.config import Config, UserError, from_json, recipe_of, to_json
+from common.limits import quoted
 
 FORMAT_VERSION = "1"
 FILE_NAME = "checkpoint.safetensors"
+# Endings of frameworks' own files -> who converts them.
+WEIGHT_FILES = {
+    ".pth": "pytorch", ".pt": "pytorch", ".keras": "keras", ".h5": "keras", ".index": "tensorflow",
+}  # fmt: skip
 AVERAGE = "average/"
 NETWORKS = ("discriminator/", "generator/")
 COUNTS = ("step", "optimizer/discriminator/count", "optimizer/generator/count")
@@ -305,13 +310,26 @@ def find(run: Path, else_: str = "") -> Path:
 
     else_: what may be given instead, for the sentence.
     """
+    if exists(Path(f"{run}.index")) or exists(run / "saved_model.pb"):
+        raise _to_convert(run, "tensorflow")
     if not exists(run):
         raise UserError(f"There is no {run}; give a run directory or a checkpoint file{else_}.")
     if run.is_dir():
         if not (run / FILE_NAME).exists():
             raise UserError(f"The run directory {run} has no checkpoint yet ({FILE_NAME}).")
         return run / FILE_NAME
+    if run.suffix in WEIGHT_FILES:
+        raise _to_convert(run, WEIGHT_FILES[run.suffix])
     return run
+
+
+def _to_convert(run: Path, backend: str) -> UserError:
+    """What has a framework's own file to say to whoever takes it for a checkpoint."""
+    target = f"{run.name.partition('.')[0] or run.name}.safetensors"
+    return UserError(
+        f"{run} holds weights and no training; make a checkpoint of it first, with `python -m "
+        f"{backend}_impl.convert {quoted(run, target)}`."
+    )
 
 
 def initial(config: Config) -> Arrays:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import tyro
 
-from common import architecture, checkpoint, commandline
+from common import architecture, checkpoint, commandline, limits
 from common.architecture import Architecture
 from common.checkpoint import Arrays
 from common.config import UNKNOWN_PICTURES, Config, UserError
@@ -20,11 +21,33 @@ from common.limits import LARGEST_NOISE, LARGEST_WIDTH
 Network = Literal["generator", "discriminator"]
 # Write one network of a checkpoint as a file of the framework.
 Export = Callable[[checkpoint.Checkpoint, str, Path], None]
-# Read one network's file: its canonical parameters, `generator/dense1/kernel` and so on.
-Import = Callable[[str, Path], Arrays]
+
+
+class Imported(NamedTuple):
+    """What a weight file holds."""
+
+    arrays: Arrays  # by canonical name: `generator/dense1/kernel` and so on
+    epsilons: list[float] | None = None  # its batch norms', in their order, where the file tells
+    both: bool = False  # does it hold the other network, too?
+
+
+# Read one network's file. The last: where in it the network lies, as --key says.
+Import = Callable[[str, Path, str | None], Imported]
 
 CHECKPOINT_ENDING = ".safetensors"
+BATCH_NORM_EPSILON = 1e-5
 FOLDER_ENDINGS = (".savedmodel",)
+MANAGED = "checkpoints/"  # instead of an ending: a folder of TensorFlow's CheckpointManager
+
+
+def _are_epsilons(value: str | None) -> bool:
+    """Are they numbers above 0 and below 10, with commas between them?"""
+    try:
+        return value is None or all(0 < float(word) < 10 for word in value.split(","))
+    except ValueError:
+        return False
+
+
 V = TypeVar("V", bound=Any)  # an array or tensor, with its shape
 
 
@@ -32,17 +55,34 @@ V = TypeVar("V", bound=Any)  # an array or tensor, with its shape
 class ConvertArguments:
     """What to convert; the endings of the two names say in which direction."""
 
+    LIMITS: ClassVar[dict[str, limits.Limit]] = {
+        "batch_norm_epsilon": (
+            "a number above 0 and below 10, or one for each batch norm with commas between them",
+            _are_epsilons,
+        )
+    }
+
     source: tyro.conf.Positional[str]
     """A run directory or checkpoint to export, or a generator's weight file to import."""
 
     target: tyro.conf.Positional[str]
-    """The file or folder to write; a .safetensors file is a checkpoint to resume from."""
+    """The file or folder to write. Of a weight file, a .safetensors file is a checkpoint to resume
+    from."""
 
     network: Network = "generator"
     """Which network of a checkpoint to export; of recipe tuned, the averaged generator."""
 
     discriminator: str | None = None
     """The discriminator's weight file, to import along with the generator."""
+
+    key: str | None = None
+    """Where in a file of several the generator lies, as G_ema; with --discriminator, or where the
+    file holds both, of both networks: G_ema,D."""
+
+    batch_norm_epsilon: str | None = None
+    """Of an import: the epsilon that its batch norms were trained with, or theirs in their order,
+    1e-5,0.8,0.8. Weight files do not hold it: PyTorch's default is 1e-5, which is assumed, Keras's
+    1e-3."""
 
     overwrite: bool = False
     """Replace the target if it exists."""
@@ -69,12 +109,19 @@ def main(backend: str, exports: dict[str, Export], imports: dict[str, Import]) -
                 )
             if not target.parent.is_dir():
                 raise UserError(f"{target} cannot be written: there is no folder {target.parent}.")
-            if target.suffix == CHECKPOINT_ENDING:
+            if target.suffix == CHECKPOINT_ENDING and not (
+                target.suffix in exports and _is_training(source)
+            ):
                 if "network" in given:
                     raise UserError(
                         "--network is for an export; an import takes the generator first."
                     )
-                print(_import(backend, imports, source, arguments.discriminator, target))
+                files = {"generator": source}
+                if arguments.discriminator is not None:
+                    files["discriminator"] = Path(arguments.discriminator)
+                found = _read_all(backend, imports, files, arguments.key)
+                _adapt_epsilons(files, found, arguments.batch_norm_epsilon)
+                print(_import(backend, files, found, target))
                 return
             if target.suffix not in exports:
                 raise UserError(
@@ -83,6 +130,9 @@ def main(backend: str, exports: dict[str, Export], imports: dict[str, Import]) -
                 )
             if arguments.discriminator is not None:
                 raise UserError("--discriminator is for an import; export it with --network.")
+            for flag in ("batch_norm_epsilon", "key"):
+                if getattr(arguments, flag) is not None:
+                    raise UserError(f"{limits.flag(flag)} is for an import; leave it out.")
             saved = checkpoint.load(checkpoint.find(source))
             # The generator whose images samples are.
             saved = replace(saved, arrays=checkpoint.averaged(saved.arrays))
@@ -90,25 +140,51 @@ def main(backend: str, exports: dict[str, Export], imports: dict[str, Import]) -
             print(f"{arguments.network} of {source} at step {saved.step} -> {target}")
 
 
-def _import(
-    backend: str,
-    imports: dict[str, Import],
-    generator: Path,
-    discriminator: str | None,
-    target: Path,
-) -> str:
-    """Write a checkpoint of step 0 from weight files; moments are zero."""
-    read = _read(backend, imports, "generator", generator)
-    table = _table(read, "generator")
-    if discriminator is not None:
-        other = _read(backend, imports, "discriminator", Path(discriminator))
-        theirs = _table(other, "discriminator")
-        if (theirs.image_shape, theirs.width) != (table.image_shape, table.width):
-            raise UserError(
-                f"{generator} and {discriminator} are no pair: the generator makes images of "
-                f"{_sizes(table)}, the discriminator takes {_sizes(theirs)}."
-            )
-        read |= other
+def _is_training(path: Path) -> bool:
+    """Is it a run or a checkpoint, and not a weight file?"""
+    try:
+        checkpoint.load(checkpoint.find(path))
+    except UserError:
+        return False
+    return True
+
+
+def _read_all(
+    backend: str, imports: dict[str, Import], files: dict[str, Path], key: str | None
+) -> dict[str, Imported]:
+    """What the files hold, by network. A file of both networks joins `files` for the other, too.
+
+    key: as the flag.
+    """
+    keys = dict(zip(("generator", "discriminator"), (key or "").split(","), strict=False))
+    found = {
+        network: _read(backend, imports, network, path, keys.get(network) or None)
+        for network, path in files.items()
+    }
+    if found["generator"].both and "discriminator" not in files:
+        path = files["discriminator"] = files["generator"]
+        found["discriminator"] = _read(
+            backend, imports, "discriminator", path, keys.get("discriminator") or None
+        )
+    if (key or "").count(",") > 1 or ("," in (key or "") and "discriminator" not in files):
+        raise UserError(
+            f"--key takes a name for each network that is imported, {', '.join(files)}, with "
+            f"commas between them, not {key}."
+        )
+    return found
+
+
+def _import(backend: str, files: dict[str, Path], found: dict[str, Imported], target: Path) -> str:
+    """Write a checkpoint of step 0 from what weight files hold; moments are zero."""
+    tables = {network: _table(each.arrays, network) for network, each in found.items()}
+    table = tables["generator"]
+    theirs = tables.get("discriminator", table)
+    if (theirs.image_shape, theirs.width) != (table.image_shape, table.width):
+        raise UserError(
+            f"{files['generator']} and {files['discriminator']} are no pair: the generator makes "
+            f"images of {_sizes(table)}, the discriminator takes {_sizes(theirs)}."
+        )
+    read = {name: array for each in found.values() for name, array in each.arrays.items()}
     chosen = Config(
         # float64 weights stay what they are; narrower ones fit into float32.
         precision="float64" if any(a.dtype == np.float64 for a in read.values()) else "float32",
@@ -120,10 +196,59 @@ def _import(
     try:
         checkpoint.save(target, arrays, chosen, backend, {})
     except checkpoint.CheckpointError as error:
-        sources = " or ".join(str(path) for path in (generator, discriminator) if path is not None)
+        sources = " or ".join(dict.fromkeys(map(str, files.values())))
         raise UserError(f"{sources} cannot be imported: {error}.") from None
-    rest = "" if discriminator is not None else "; the discriminator has its initial weights"
-    return f"{generator} -> {target}, at step 0 with zero Adam moments{rest}"
+    rest = "" if "discriminator" in files else "; the discriminator has its initial weights"
+    if files.get("discriminator") == files["generator"]:
+        rest = "; both networks"
+    return f"{files['generator']} -> {target}, at step 0 with zero Adam moments{rest}"
+
+
+def _adapt_epsilons(files: dict[str, Path], found: dict[str, Imported], given: str | None) -> None:
+    """Move what a batch norm's epsilon is more than ours into its running variance, in place: their
+    sum, which is all that evaluation mode sees, stays the same. Says so, and what is assumed.
+
+    given: what the command line says of the files that do not tell.
+    """
+    untold = {
+        network: variances
+        for network, each in found.items()
+        if each.epsilons is None
+        and (variances := [n for n in each.arrays if n.endswith("/moving_variance")])
+    }
+    values = [] if given is None else [float(value) for value in given.split(",")]
+    sources = " and ".join(dict.fromkeys(str(files[network]) for network in untold))
+    count = sum(map(len, untold.values()))
+    if values and not untold:
+        raise UserError(
+            "--batch-norm-epsilon is for files that hold none, and here none is needed; leave it "
+            "out."
+        )
+    if len(values) not in (0, 1, count):
+        raise UserError(
+            f"--batch-norm-epsilon has {len(values)} values for the {count} batch norms of "
+            f"{sources}; give one, or one of each."
+        )
+    if untold and not values:
+        print(
+            f"{sources}: a weight file does not "
+            f"hold its batch norms' epsilon, {BATCH_NORM_EPSILON:g} is assumed (PyTorch's default; "
+            "Keras's is 1e-3); if the network was built with another, give it with "
+            "--batch-norm-epsilon, or its images are others."
+        )
+    rest = iter(values * count if len(values) == 1 else values or [BATCH_NORM_EPSILON] * count)
+    for network, each in found.items():
+        variances = [name for name in each.arrays if name.endswith("/moving_variance")]
+        for name, epsilon in zip(variances, each.epsilons or rest, strict=False):
+            if epsilon != BATCH_NORM_EPSILON:
+                array = each.arrays[name]
+                moved = np.asarray(epsilon - BATCH_NORM_EPSILON, array.dtype)
+                each.arrays[name] = array + moved
+                print(
+                    f"{files[network]}: {name.split('/')[1]}'s epsilon is {epsilon:g}, here "
+                    f"{BATCH_NORM_EPSILON:g}; the difference was added to its running variance, "
+                    "so samples stay the same, and training goes on with the one of here."
+                )
 
 
 def _table(arrays: Arrays, network: str) -> Architecture:
@@ -159,18 +284,31 @@ def _experiment(table: Architecture, arrays: Arrays) -> dict[str, Any]:
     }
 
 
-def _read(backend: str, imports: dict[str, Import], network: str, path: Path) -> Arrays:
+def _read(
+    backend: str, imports: dict[str, Import], network: str, path: Path, key: str | None
+) -> Imported:
     ending = _ending(path, imports)
+    other = checkpoint.WEIGHT_FILES.get(path.suffix, "")
+    if _is_prefix(path) or _is_saved_model(path) or _is_managed(path):
+        other = "tensorflow"
+    if other not in ("", backend) and (ending is None or other == "tensorflow"):
+        raise UserError(
+            f"{path} is a file of {other}'s; import it with `python -m {other}_impl.convert`."
+        )
     if ending is None:
         raise UserError(f"{path} is no weight file that {backend} imports ({' '.join(imports)}).")
     if not _is_there(path):
         raise UserError(f"There is no file {path}.")
-    return imports[ending](network, path)
+    return imports[ending](network, path, key)
 
 
 def _ending(path: Path, imports: dict[str, Import]) -> str | None:
     """By which of the endings a file is read: TensorFlow's own names need not have one."""
-    for ending, is_it in ((".ckpt", _is_prefix(path)), (".savedmodel", _is_saved_model(path))):
+    for ending, is_it in (
+        (".ckpt", _is_prefix(path)),
+        (".savedmodel", _is_saved_model(path)),
+        (MANAGED, _is_managed(path)),
+    ):
         if is_it and ending in imports:
             return ending
     return path.suffix if path.suffix in imports else None
@@ -185,11 +323,16 @@ def _is_saved_model(path: Path) -> bool:
     return (path / "saved_model.pb").is_file()
 
 
+def _is_managed(path: Path) -> bool:
+    """Is it a folder of TensorFlow checkpoints, with the file that names the newest?"""
+    return (path / "checkpoint").is_file()
+
+
 def _is_there(path: Path) -> bool:
     """Is it the file, the folder, or the prefix (path.index and path.data-*) its ending means?"""
     if path.suffix in FOLDER_ENDINGS:
         return path.is_dir()
-    return path.is_file() or _is_prefix(path) or _is_saved_model(path)
+    return path.is_file() or _is_prefix(path) or _is_saved_model(path) or _is_managed(path)
 
 
 def table_of(network: str, kernels: Iterable[Sequence[int]]) -> Architecture:
@@ -209,6 +352,91 @@ def table_of(network: str, kernels: Iterable[Sequence[int]]) -> Architecture:
                 noise = [z for out, z in ends if out == inner and network == "generator"]
                 return architecture.dcgan(noise[0] if noise else 100, size, channels, width)
     return architecture.mnist28(Config().noise_size)
+
+
+# What training scripts call a network: netG, G_state_dict, gen, module.generator, modelD ...
+WORDS = {
+    "generator": {"g", "gen", "generator"},
+    "discriminator": {"d", "dis", "disc", "discriminator", "critic"},
+}
+
+
+def names_network(name: str, network: str) -> bool:
+    """Is it what a training script calls the network, whatever it adds?"""
+    word = re.sub(r"(state|dict|weights?|params|model|net|checkpoint|ckpt|module|[^a-z])", "",
+                  name.lower())  # fmt: skip
+    return word in WORDS[network]
+
+
+def the_one(path: Path, network: str, names: Iterable[str], key: str | None) -> str | None:
+    """Which of the names in a file is the network's: the key, if it is given, or the one that says
+    so; None if none does. UserError where several do, or where the key is none of them."""
+    names = list(names)
+    if key is not None:
+        if key not in names:
+            raise UserError(
+                f"{path} has no {key!r}; it holds {', '.join(names[:20])}: name the {network} of "
+                "these with --key."
+            )
+        return key
+    found = [name for name in names if names_network(name, network)]
+    if len(found) > 1:
+        raise UserError(
+            f"{path} has several that may be the {network}: {', '.join(found)}; name the one with "
+            f"--key {found[0]}."
+        )
+    return found[0] if found else None
+
+
+def layers_by_shape(
+    path: Path,
+    values: Mapping[str, V],
+    ours: Mapping[str, str],
+    wanted: dict[str, Shape],
+    dot: str = ".",
+) -> dict[str, str]:
+    """Canonical name -> name in a file of layers under other names, found by what each holds and
+    its shapes, which no two layers share. Says what it found. If a layer has none, they are taken
+    in their order, for the first mismatch to be named. UserError if one has several.
+
+    ours: canonical name -> our name in such a file; dot: between a layer and what it holds.
+    """
+    theirs: dict[str, dict[str, Sequence[int]]] = {}
+    for name, value in values.items():
+        layer, _, kind = name.rpartition(dot)
+        theirs.setdefault(layer, {})[kind] = tuple(value.shape)
+    layers: dict[str, dict[str, Shape]] = {}
+    for canonical, name in ours.items():
+        layer, _, kind = name.rpartition(dot)
+        layers.setdefault(layer, {})[kind] = wanted[canonical]
+    found: dict[str, str] = {}
+    missing = False
+    for layer, kinds in layers.items():
+        fitting = [
+            name
+            for name, shapes_ in theirs.items()
+            if shapes_.keys() == kinds.keys()
+            and all(fits(shapes_[kind], shape) for kind, shape in kinds.items())
+        ]
+        if len(fitting) > 1:
+            raise UserError(
+                f"{path}: {', '.join(fitting)} are alike, and any of them may be the layer {layer} "
+                "here; rename the layers as here, or save the network alone."
+            )
+        found[layer] = fitting[0] if fitting else ""
+        missing |= not fitting
+    if missing and len(theirs) != len(layers):
+        return dict(ours)
+    if missing:
+        found = dict(zip(layers, theirs, strict=True))
+    else:
+        names = ", ".join(f"{there} is {layer}" for layer, there in found.items())
+        print(f"{path}: layers by their shapes: {names}.")
+    parts = {canonical: name.rpartition(dot) for canonical, name in ours.items()}
+    return {
+        canonical: f"{found[layer]}{dot}{kind}" if found[layer] else kind
+        for canonical, (layer, _, kind) in parts.items()
+    }
 
 
 Layout = Callable[[str, np.ndarray, Architecture], np.ndarray]

@@ -26,7 +26,6 @@ from keras_impl import exit_without_engine
 
 # The members of a .keras file, a zip archive.
 CONFIG_IN_KERAS, WEIGHTS_IN_KERAS = "config.json", "model.weights.h5"
-BATCH_NORM_EPSILON = 1e-5
 
 
 def to_framework(saved: checkpoint.Checkpoint, network: str) -> Any:
@@ -45,8 +44,31 @@ def to_framework(saved: checkpoint.Checkpoint, network: str) -> Any:
 
 
 def export_model(saved: checkpoint.Checkpoint, network: str, path: Path) -> None:
-    """Write a network that keras.saving.load_model reads where keras_impl.layers was imported."""
-    _save(path, "network.keras", to_framework(saved, network).save)
+    """Write a network of Keras's own layers: keras.saving.load_model reads it without this code.
+
+    In evaluation mode they mean the same; training, Keras's batch norm keeps the biased variance.
+    """
+    _save(path, "network.keras", _plain(to_framework(saved, network)).save)
+
+
+def _plain(network: Any) -> Any:
+    """The same network with Keras's own layer for each of ours."""
+    import keras
+
+    from keras_impl import layers
+
+    def own(layer: Any) -> Any:
+        theirs = {
+            layers.BatchNormalization: keras.layers.BatchNormalization,
+            layers.LeakyReLU: keras.layers.LeakyReLU,
+        }
+        kind = theirs.get(type(layer), type(layer))
+        return kind.from_config(layer.get_config())
+
+    with keras.device("cpu:0"):
+        copy = keras.models.clone_model(network, clone_function=own)
+        copy.set_weights(network.get_weights())
+    return copy
 
 
 def export_weights(saved: checkpoint.Checkpoint, network: str, path: Path) -> None:
@@ -63,11 +85,11 @@ def _save(path: Path, name: str, save: Callable[[Path], None]) -> None:
         checkpoint.write_atomically(path, (Path(folder) / name).read_bytes())
 
 
-def import_model(network: str, path: Path) -> checkpoint.Arrays:
-    """Read a `.keras` file's weights. UserError if it is of another architecture.
+def import_model(network: str, path: Path, key: str | None = None) -> conversion.Imported:
+    """Read a `.keras` file's weights, and its batch norms' epsilons. UserError if it is of another
+    architecture.
 
-    Its layers are looked at, too: weights fit layers of another slope, stride or activation. A
-    batch norm's epsilon other than 1e-5 is moved into its running variance.
+    Its layers are looked at, too: weights fit layers of another slope, stride or activation.
     """
     try:
         with zipfile.ZipFile(path) as file:
@@ -84,23 +106,14 @@ def import_model(network: str, path: Path) -> checkpoint.Arrays:
             f"{path} cannot be read as a .keras file ({type(error).__name__}); save it with "
             "network.save(path)."
         ) from None
-    table, arrays = _import(network, path, io.BytesIO(content))
+    table, arrays, both = _import(network, path, io.BytesIO(content), key)
     layers = _layers(config)
     if layers is None:  # a class of one's own; the names and shapes of its weights were right
-        return arrays
+        return conversion.Imported(arrays, both=both)
     ours = _layers(json.loads(_network(network, table).to_json())) or []
     _compare_layers(network, path, layers, ours)
-    epsilons = [float(x["config"]["epsilon"]) for x in layers if "epsilon" in x["config"]]
-    variances = [name for name in arrays if name.endswith("/moving_variance")]
-    for epsilon, name in zip(epsilons, variances, strict=False):
-        if epsilon != BATCH_NORM_EPSILON:
-            arrays[name] += np.asarray(epsilon - BATCH_NORM_EPSILON, arrays[name].dtype)
-            print(
-                f"{path}: {name.split('/')[1]}'s epsilon is {epsilon:g}, here "
-                f"{BATCH_NORM_EPSILON:g}; the difference was added to its running variance, so "
-                "samples stay the same."
-            )
-    return arrays
+    norms = [layer["config"] for layer in layers if "epsilon" in layer["config"]]
+    return conversion.Imported(arrays, [float(norm["epsilon"]) for norm in norms])
 
 
 def _layers(config: Any) -> list[dict[str, Any]] | None:
@@ -156,18 +169,20 @@ def _operations(layers: list[dict[str, Any]]) -> list[str]:
     return found
 
 
-def import_weights(network: str, path: Path) -> checkpoint.Arrays:
+def import_weights(network: str, path: Path, key: str | None = None) -> conversion.Imported:
     """Read a `.weights.h5` file. UserError if it is of another architecture.
 
-    It holds no epsilon and no slope: those are taken to be ours, 1e-5 and 0.01.
+    It holds no slope: that is taken to be ours, 0.01.
     """
-    return _import(network, path, io.BytesIO(path.read_bytes()))[1]
+    _, arrays, both = _import(network, path, io.BytesIO(path.read_bytes()), key)
+    return conversion.Imported(arrays, both=both)
 
 
 def _import(
-    network: str, path: Path, content: io.BytesIO
-) -> tuple[Architecture, checkpoint.Arrays]:
-    """The architecture of an HDF5 file of weights, and its arrays under their canonical names."""
+    network: str, path: Path, content: io.BytesIO, key: str | None
+) -> tuple[Architecture, checkpoint.Arrays, bool]:
+    """The architecture of a network in an HDF5 file of weights, its arrays under their canonical
+    names, and whether the file has a discriminator, too: a class that trains holds both."""
     values = _read(path, content)
     if any(name.startswith("model_weights/") for name in values):
         raise UserError(
@@ -180,14 +195,23 @@ def _import(
             f"{path}: the optimizer's moments are left out, since Keras's Adam counts and places "
             "its epsilon in its own way; training goes on with moments of zero."
         )
+    parts: dict[str, checkpoint.Arrays] = {}
+    for name, array in values.items():
+        if "/optimizer/" not in name:
+            first, _, rest = name.partition("/")
+            parts.setdefault(first, {})[rest] = array
+    part = conversion.the_one(path, network, parts, key)
+    values = values if part is None else parts[part]
     table = conversion.table_of(network, [a.shape for a in values.values() if a.ndim > 1])
-    arrays = conversion.collect(
-        path, network, values, _stored_names(network, table), conversion.shapes(network, table)
-    )
+    names, wanted = _stored_names(network, table), conversion.shapes(network, table)
+    if set(names.values()) != set(values):
+        names = conversion.layers_by_shape(path, values, names, wanted, "/vars/")
+    arrays = conversion.collect(path, network, values, names, wanted)
     for name, array in arrays.items():
         if array.dtype.kind != "f":
             raise UserError(f"{path}: {name} holds {array.dtype}, not floating point.")
-    return table, arrays
+    both = any(conversion.names_network(name, "discriminator") for name in parts)
+    return table, arrays, both
 
 
 def _read(path: Path, content: io.BytesIO) -> dict[str, np.ndarray]:

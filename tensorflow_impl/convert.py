@@ -3,8 +3,7 @@
 .ckpt is the prefix of a tf.train.Checkpoint of the network's variables (NAME.ckpt.index and
 NAME.ckpt.data-*). .savedmodel is a folder; its serving signature takes `noise`, float32 (N, Z), any
 N, and gives `images` (N, H, W, C) in evaluation mode (of the discriminator: images -> logits).
-Neither file holds a batch norm's epsilon or a slope: imported weights are taken to be for 1e-5 and
-0.01.
+Neither file holds a slope: imported weights are taken to be for 0.01.
 """
 
 from __future__ import annotations
@@ -91,6 +90,7 @@ def export_saved_model(saved: checkpoint.Checkpoint, network: str, path: Path) -
         written.replace(path)
 
 
+GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # who refers to whom, in a checkpoint of TensorFlow 2's
 # Canonical kind -> what a layer may call it, in the words of tf.Module, Keras and Sonnet.
 KINDS = {
     "kernel": ("kernel", "_kernel", "w", "weight", "weights"),
@@ -102,20 +102,36 @@ KINDS = {
 }
 
 
-def import_checkpoint(network: str, path: Path) -> checkpoint.Arrays:
+def import_checkpoint(network: str, path: Path, key: str | None = None) -> conversion.Imported:
     """Read the variables of a tf.train.Checkpoint. UserError if it is of another architecture.
 
     Ours have the canonical names. Others, a Keras network's or a tf.Module's of other names, are
     told apart by the variables' own names and shapes, which occur once each. A checkpoint of
     several objects must call the network `generator` or `discriminator`. Optimizers are left out.
     """
-    values = _read(network, path)
+    values, both = _read(network, path.with_suffix("") if path.suffix == ".index" else path, key)
     kernels = [a.shape for a in values.values() if a.ndim > 1]
     wanted = conversion.shapes(network, conversion.table_of(network, kernels))
     names = {name: name.removeprefix(f"{network}/") for name in wanted}
     if set(names.values()) != set(values):
-        names = _names_by_shape(network, path, values, wanted)
-    return conversion.collect(path, network, values, names, wanted)
+        numbered = all(name.rpartition("/")[2].isdecimal() for name in values)
+        find_names = _names_by_number if numbered else _names_by_shape
+        names = find_names(network, path, values, wanted)
+    return conversion.Imported(conversion.collect(path, network, values, names, wanted), both=both)
+
+
+def _names_by_number(
+    network: str, path: Path, values: checkpoint.Arrays, wanted: dict[str, conversion.Shape]
+) -> dict[str, str]:
+    """Canonical name -> the variable in the file that has its place, as Keras's model.export
+    numbers them: layer by layer, and a batch norm's as the table has them."""
+    in_order = sorted(values, key=lambda name: int(name.rpartition("/")[2]))
+    if len(in_order) != len(wanted):
+        raise UserError(
+            f"{path} has {len(in_order)} variables, and the {network} of this architecture has "
+            f"{len(wanted)}."
+        )
+    return dict(zip(wanted, in_order, strict=True))
 
 
 def _names_by_shape(
@@ -140,8 +156,9 @@ def _names_by_shape(
     return names
 
 
-def _read(network: str, path: Path) -> dict[str, np.ndarray]:
-    """The variables by their path from the network, or from the root if it names no network."""
+def _read(network: str, path: Path, key: str | None) -> tuple[dict[str, np.ndarray], bool]:
+    """The variables by their path from the network, or from the root if it names no network; and
+    does the file name a discriminator?"""
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     from tensorflow_impl.device import tf  # which imports TensorFlow quietly
@@ -150,10 +167,19 @@ def _read(network: str, path: Path) -> dict[str, np.ndarray]:
         from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
         reader = tf.train.load_checkpoint(str(path))
-        graph = TrackableObjectGraph.FromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
-        values = {
-            name: np.asarray(reader.get_tensor(key)) for key, name in _paths(network, graph).items()
-        }
+        if not reader.has_tensor(GRAPH):
+            raise UserError(
+                f"{path} is of TensorFlow 1's Saver, which does not say what belongs to which "
+                "network; load it there, and write tf.train.Checkpoint(network).write(path)."
+            )
+        graph = TrackableObjectGraph.FromString(reader.get_tensor(GRAPH))
+        children = {child.local_name: child.node_id for child in graph.nodes[0].children}
+        name = conversion.the_one(path, network, children, key)
+        paths = _paths(children[name] if name else 0, graph)
+        if {"variables", "_all_variables"} <= children.keys():  # by Keras's model.export, all twice
+            stored = [key for key in reader.get_variable_to_shape_map() if key[:10] == "variables/"]
+            paths = {key: key.partition("/.")[0] for key in stored}
+        values = {name: np.asarray(reader.get_tensor(key)) for key, name in paths.items()}
     except (tf.errors.OpError, RuntimeError, ValueError, IndexError, DecodeError) as error:
         raise UserError(
             f"{path} cannot be read as a TensorFlow checkpoint ({type(error).__name__}); write it "
@@ -162,15 +188,14 @@ def _read(network: str, path: Path) -> dict[str, np.ndarray]:
     for name, array in values.items():
         if array.dtype not in (np.float32, np.float64, np.float16, tf.bfloat16.as_numpy_dtype):
             raise UserError(f"{path}: {name} holds {array.dtype}, not floating point.")
-    return values
+    return values, any(conversion.names_network(name, "discriminator") for name in children)
 
 
-def _paths(network: str, graph: Any) -> dict[str, str]:
-    """Key of a variable in the file -> its path.
+def _paths(start: int, graph: Any) -> dict[str, str]:
+    """Key of a variable in the file -> its path from an object.
 
     Keys alone do not do: an optimizer saved along gives a variable a key of its own.
     """
-    start = next((c.node_id for c in graph.nodes[0].children if c.local_name == network), 0)
     words = {word for words in KINDS.values() for word in words}
     paths = {start: ""}
     found: dict[str, str] = {}
@@ -191,9 +216,20 @@ def _paths(network: str, graph: Any) -> dict[str, str]:
     return found
 
 
-def import_saved_model(network: str, path: Path) -> checkpoint.Arrays:
+def import_saved_model(network: str, path: Path, key: str | None = None) -> conversion.Imported:
     """Read the variables of a SavedModel's folder, without its graph."""
-    return import_checkpoint(network, path / "variables" / "variables")
+    return import_checkpoint(network, path / "variables" / "variables", key)
+
+
+def import_newest(network: str, path: Path, key: str | None = None) -> conversion.Imported:
+    """Read the newest checkpoint of a tf.train.CheckpointManager's folder."""
+    from tensorflow_impl.device import tf
+
+    newest = tf.train.latest_checkpoint(str(path))
+    if newest is None:
+        raise UserError(f"{path} has no checkpoint that its file `checkpoint` names.")
+    print(f"{path}: the newest is {Path(newest).name}.")
+    return import_checkpoint(network, Path(newest), key)
 
 
 # By the ending of a file's name.
@@ -204,6 +240,8 @@ EXPORTS: dict[str, conversion.Export] = {
 IMPORTS: dict[str, conversion.Import] = {
     ".ckpt": import_checkpoint,
     ".savedmodel": import_saved_model,
+    ".index": import_checkpoint,
+    conversion.MANAGED: import_newest,
 }
 
 if __name__ == "__main__":

@@ -132,9 +132,11 @@ def test_conversion_by_endings(
     def export(saved: checkpoint.Checkpoint, network: str, path: Path) -> None:
         path.write_text(f"{network} {saved.step}")
 
-    def read(network: str, path: Path) -> checkpoint.Arrays:
+    def read(network: str, path: Path, key: str | None) -> conversion.Imported:
         arrays = checkpoint.initial(Config(noise_size=7))
-        return {name: a + 1 for name, a in arrays.items() if name.startswith(network)}
+        return conversion.Imported(
+            {name: a + 1 for name, a in arrays.items() if name.startswith(network)}
+        )
 
     def convert(*arguments: object) -> None:
         monkeypatch.setattr(sys, "argv", ["convert", *map(str, arguments)])

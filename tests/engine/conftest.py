@@ -255,11 +255,11 @@ def convert_command(
 ) -> Callable:
     """`python -m <impl>.convert arguments` in the tests' own process.
 
-    refused: what the one sentence must say with which it ends.
+    refused: what the one sentence must say with which it ends. Returns what it prints.
     """
     module = importlib.import_module(f"{package}.convert")
 
-    def run(*arguments: object, refused: str | None = None) -> None:
+    def run(*arguments: object, refused: str | None = None) -> str:
         monkeypatch.setattr(sys, "argv", ["convert", *map(str, arguments)])
         capfd.readouterr()
         status: Any = 0
@@ -267,10 +267,11 @@ def convert_command(
             conversion.main(name, module.EXPORTS, module.IMPORTS)
         except SystemExit as ended:
             status = ended.code
-        said = capfd.readouterr().err
+        told, said = capfd.readouterr()
         assert status == (0 if refused is None else 2), said
         if refused is not None:
             assert refused in said
             assert said.count("\n") == 1
+        return told
 
     return run

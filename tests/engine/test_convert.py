@@ -55,6 +55,39 @@ def test_nothing_is_written_for_a_nan(
     assert set(tmp_path.iterdir()) == before
 
 
+def test_a_batch_norms_epsilon_is_asked_for_where_the_file_has_none(
+    ending: str, saved: Path, tmp_path: Path, convert_command: Callable
+) -> None:
+    """Weights fit a network of any epsilon, and draw other images without a word."""
+    g, back = file(tmp_path, "g", ending), tmp_path / "back.safetensors"
+    convert_command(saved, g)
+    said = convert_command(g, back)
+    wanted = checkpoint.load(back).arrays
+    if ending == ".keras":
+        assert "assumed" not in said
+        return
+    assert "1e-05 is assumed" in said
+    assert "--batch-norm-epsilon" in said
+    for given, epsilons in (("0.8", [0.8] * 3), ("1e-5,0.8,1e-3", [1e-5, 0.8, 1e-3])):
+        flags = ("--batch-norm-epsilon", given, "--overwrite")
+        said = convert_command(g, back, *flags)
+        assert "assumed" not in said
+        found = checkpoint.load(back).arrays
+        for number, epsilon in enumerate(epsilons, 1):
+            name = f"generator/norm{number}/moving_variance"
+            moved = found[name].astype(np.float64) - wanted[name]
+            np.testing.assert_allclose(moved, epsilon - 1e-5, rtol=1e-3, atol=1e-7)
+            assert (f"norm{number}'s epsilon is {epsilon:g}" in said) == (epsilon != 1e-5)
+            found[name] = wanted[name]
+        for name, array in found.items():
+            np.testing.assert_array_equal(array, wanted[name], err_msg=name)
+    flags = ("--overwrite", "--batch-norm-epsilon")
+    convert_command(g, back, *flags, "0.8,0.8", refused="has 2 values for the 3 batch norms")
+    convert_command(g, back, *flags, "0", refused="takes a number above 0 and below 10")
+    convert_command(g, back, *flags, "a,b,c", refused="takes a number above 0 and below 10")
+    convert_command(saved, g, *flags, "0.8", refused="--batch-norm-epsilon is for an import")
+
+
 @pytest.mark.whole_run
 def test_float64_stays_float64(
     ending: str, package: str, statistics: Callable, tmp_path: Path, convert_command: Callable

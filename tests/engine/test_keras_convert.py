@@ -29,15 +29,16 @@ def saved(statistics: Callable) -> checkpoint.Checkpoint:
 NOISE = np.random.default_rng(0).uniform(-1, 1, (3, 20)).astype(np.float32)
 
 
-def test_a_keras_file_runs_in_a_fresh_process(saved: checkpoint.Checkpoint, tmp_path: Path):
+def test_a_keras_file_runs_in_a_process_without_this_code(saved: checkpoint.Checkpoint, tmp_path: Path):
     convert.export_model(saved, "generator", tmp_path / "g.keras")
     np.save(tmp_path / "noise.npy", NOISE)
     program = (
-        "import sys, numpy as np, keras_impl.layers, keras\n"
+        "import sys, numpy as np, keras\n"
         "model = keras.saving.load_model(sys.argv[1] + '/g.keras')\n"
         "images = model(np.load(sys.argv[1] + '/noise.npy'), training=False)\n"
         "np.save(sys.argv[1] + '/images.npy', keras.ops.convert_to_numpy(images))\n"
         "assert abs(model.get_layer('norm1').momentum - 0.81) < 1e-15\n"
+        "assert not [name for name in sys.modules if name.startswith(('keras_impl', 'common'))]\n"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
     found = np.load(tmp_path / "images.npy")
@@ -178,9 +179,9 @@ def test_a_plain_network_both_ways(network: str, tmp_path: Path):
     model = plain(network)
     model.save(tmp_path / "x.keras")
     model.save_weights(tmp_path / "x.weights.h5")
-    arrays = convert.import_model(network, tmp_path / "x.keras")
+    arrays = convert.import_model(network, tmp_path / "x.keras").arrays
     same_function(network, model, arrays)
-    for name, array in convert.import_weights(network, tmp_path / "x.weights.h5").items():
+    for name, array in convert.import_weights(network, tmp_path / "x.weights.h5").arrays.items():
         np.testing.assert_array_equal(array, arrays[name], err_msg=name)
     saved = checkpoint.Checkpoint(arrays, Config(noise_size=20), 0, "keras", {})
     convert.export_weights(saved, network, tmp_path / "back.weights.h5")
@@ -193,11 +194,28 @@ def test_a_plain_network_both_ways(network: str, tmp_path: Path):
 
 
 @OTHERS
-def test_kerass_own_epsilon_is_taken_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    model = plain("generator", epsilon=1e-3)
-    model.save(tmp_path / "x.keras")
-    same_function("generator", model, convert.import_model("generator", tmp_path / "x.keras"))
-    assert "norm3's epsilon is 0.001, here 1e-05" in capsys.readouterr().out
+@pytest.mark.parametrize(("suffix", "given"), [
+    (".keras", []), (".weights.h5", ["--batch-norm-epsilon", "0.001"]),
+])  # fmt: skip
+def test_kerass_own_epsilon_is_taken_over(
+    suffix: str,
+    given: list[str],
+    tmp_path: Path,
+    convert_command: Callable,
+    capfd: pytest.CaptureFixture[str],
+):
+    """A whole network tells it; of weights a person has to, and is told so."""
+    model, file = plain("generator", epsilon=1e-3), tmp_path / f"x{suffix}"
+    (model.save if suffix == ".keras" else model.save_weights)(file)
+    said = convert_command(file, tmp_path / "x.safetensors", *given)
+    same_function("generator", model, checkpoint.load(tmp_path / "x.safetensors").arrays)
+    assert "norm3's epsilon is 0.001, here 1e-05" in said
+    assert "is assumed" not in said
+    if not given:
+        convert_command(
+            file, tmp_path / "y.safetensors", "--batch-norm-epsilon", 1e-3,
+            refused="--batch-norm-epsilon is for files that hold none",
+        )  # fmt: skip
 
 
 @OTHERS
@@ -207,7 +225,7 @@ def test_an_optimizer_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[
     model.optimizer.build(model.trainable_variables)
     model.save(tmp_path / "x.keras")
     same_function(
-        "discriminator", model, convert.import_model("discriminator", tmp_path / "x.keras")
+        "discriminator", model, convert.import_model("discriminator", tmp_path / "x.keras").arrays
     )
     assert "moments of zero" in capsys.readouterr().out
 
@@ -235,7 +253,7 @@ def test_a_functional_network(tmp_path: Path):
     functional = keras.Model(model.inputs, model.outputs)
     functional.save(tmp_path / "x.keras")
     same_function(
-        "discriminator", model, convert.import_model("discriminator", tmp_path / "x.keras")
+        "discriminator", model, convert.import_model("discriminator", tmp_path / "x.keras").arrays
     )
 
 
@@ -245,3 +263,60 @@ def test_the_old_format_is_named(tmp_path: Path):
     plain("discriminator").save(tmp_path / "x.h5")
     with pytest.raises(UserError, match="in Keras's old format"):
         convert.import_weights("discriminator", tmp_path / "x.h5")
+
+
+# ------------------------------------------------------------------ classes of other people's
+
+
+class Gan(keras.Model):
+    """A GAN as keras.io writes it: a model that has both networks."""
+
+    def __init__(self, **names: object) -> None:
+        super().__init__()
+        self.generator, self.discriminator = plain("generator"), plain("discriminator")
+
+    def call(self, noise):
+        return self.discriminator(self.generator(noise))
+
+
+class Subclassed(keras.Model):
+    """The generator's layers under names of their own, in no order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = [layer for layer in plain("generator").layers if layer.variables]
+        self.first, self.bn_a, self.second, self.bn_b, self.up, self.bn_c, self.last = layers
+
+    def call(self, x):
+        from keras import ops
+
+        x = self.bn_b(ops.relu(self.second(self.bn_a(ops.relu(self.first(x))))))
+        x = ops.reshape(x, (-1, 7, 7, 128))
+        return self.last(self.bn_c(self.up(x)))
+
+
+@OTHERS
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+def test_a_class_that_holds_both_networks(
+    suffix: str, tmp_path: Path, convert_command: Callable
+) -> None:
+    gan, file = Gan(), tmp_path / f"x{suffix}"
+    gan(NOISE)
+    (gan.save if suffix == ".keras" else gan.save_weights)(file)
+    said = convert_command(file, tmp_path / "x.safetensors")
+    assert "; both networks" in said
+    assert "1e-05 is assumed" in said
+    arrays = checkpoint.load(tmp_path / "x.safetensors").arrays
+    for network in ("generator", "discriminator"):
+        same_function(network, getattr(gan, network), arrays)
+
+
+@OTHERS
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+def test_a_subclassed_network(suffix: str, tmp_path: Path, convert_command: Callable) -> None:
+    model, file = Subclassed(), tmp_path / f"x{suffix}"
+    model(NOISE)
+    (model.save if suffix == ".keras" else model.save_weights)(file)
+    said = convert_command(file, tmp_path / "x.safetensors")
+    assert "layers by their shapes: first is" in said
+    same_function("generator", model, checkpoint.load(tmp_path / "x.safetensors").arrays)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -143,8 +146,8 @@ def test_a_checkpoint_of_everything(saved: Path, tmp_path: Path) -> None:
         generator=module,
     ).save(str(tmp_path / "ckpt"))
     assert any("a_optimizer" in name for name, _ in tf.train.list_variables(path))
-    check_other_names(convert.import_checkpoint("generator", Path(path)), module)
-    arrays = convert.import_checkpoint("discriminator", Path(path))
+    check_other_names(convert.import_checkpoint("generator", Path(path)).arrays, module)
+    arrays = convert.import_checkpoint("discriminator", Path(path)).arrays
     np.testing.assert_array_equal(arrays["discriminator/conv2/kernel"], discriminator.conv2.kernel)
 
 
@@ -168,3 +171,74 @@ def test_the_first_mismatch_is_named(tmp_path: Path) -> None:
     path = tf.train.Checkpoint(module).write(str(tmp_path / "x.ckpt"))
     with pytest.raises(UserError, match="third_bn holds int32"):
         convert.import_checkpoint("generator", Path(path))
+
+
+def checkpoint_of_both(saved: Path, names: tuple[str, str]) -> tf.train.Checkpoint:
+    g, d = names
+    discriminator = convert.to_framework(checkpoint.load(saved), "discriminator")
+    module = OtherNames()
+    optimizer = Optimizer(module.trainable_variables)
+    return tf.train.Checkpoint(**{g: module, d: discriminator, f"{g}_optimizer": optimizer})
+
+
+@pytest.mark.parametrize("names", [("generator", "discriminator"), ("gen", "disc"), ("G", "netD")])
+def test_one_file_serves_both_networks(
+    saved: Path, names: tuple[str, str], tmp_path: Path, convert_command
+) -> None:
+    """By its newest of a CheckpointManager's folder, by its .index, and by its prefix."""
+    both = checkpoint_of_both(saved, names)
+    manager = tf.train.CheckpointManager(both, str(tmp_path / "kept"), max_to_keep=2)
+    manager.save()
+    newest = manager.save()
+    assert newest.endswith("ckpt-2")
+    wanted = checkpoint.load(saved).arrays
+    for path in (tmp_path / "kept", f"{newest}.index", newest):
+        said = convert_command(path, tmp_path / "x.safetensors", "--overwrite")
+        assert "; both networks" in said
+        assert ("the newest is ckpt-2" in said) == (path == tmp_path / "kept")
+        found = checkpoint.load(tmp_path / "x.safetensors").arrays
+        for name, array in found.items():
+            if name.startswith("discriminator/"):
+                np.testing.assert_array_equal(array, wanted[name], err_msg=name)
+        generator = {n: a for n, a in found.items() if n.startswith("generator/")}
+        check_other_names(generator, getattr(both, names[0]))
+
+
+def test_which_of_several_objects_is_said_with_a_flag(tmp_path: Path, convert_command) -> None:
+    path = tf.train.Checkpoint(G=OtherNames(), gen=OtherNames()).write(str(tmp_path / "x.ckpt"))
+    convert_command(path, tmp_path / "x.safetensors", refused="several that may be the generator: ")
+    convert_command(path, tmp_path / "x.safetensors", "--key", "gen")
+    convert_command(path, tmp_path / "y.safetensors", "--key", "ema", refused="has no 'ema'; it")
+
+
+def test_a_checkpoint_of_tensorflow_1_is_named_as_such(tmp_path: Path, convert_command) -> None:
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        tf.compat.v1.get_variable("generator/dense/kernel", (20, 1024))
+        session.run(tf.compat.v1.global_variables_initializer())
+        path = tf.compat.v1.train.Saver().save(session, str(tmp_path / "model.ckpt"))
+    convert_command(path, tmp_path / "x.safetensors", refused="is of TensorFlow 1's Saver")
+
+
+def test_what_keras_exports_has_numbers_for_names(tmp_path: Path, convert_command) -> None:
+    program = (
+        "import sys, numpy as np, keras\n"
+        "from keras.layers import BatchNormalization as BN, Conv2DTranspose, Dense, Reshape\n"
+        "same = {'strides': 2, 'padding': 'same'}\n"
+        "model = keras.Sequential([keras.Input((20,)), Dense(1024, 'relu'), BN(epsilon=1e-5),\n"
+        "    Dense(6272, 'relu'), BN(epsilon=1e-5), Reshape((7, 7, 128)),\n"
+        "    Conv2DTranspose(64, 4, activation='relu', **same), BN(epsilon=1e-5),\n"
+        "    Conv2DTranspose(1, 4, activation='tanh', **same)])\n"
+        "rng = np.random.default_rng(1)\n"
+        "for v in model.variables: v.assign(rng.uniform(0.01, 0.02, v.shape))\n"
+        "z = rng.uniform(-1, 1, (3, 20)).astype('float32')\n"
+        "np.savez(sys.argv[2], z=z, images=model(z, training=False).numpy())\n"
+        "model.export(sys.argv[1], verbose=False)\n"
+    )
+    arguments = [str(tmp_path / "exported"), str(tmp_path / "images.npz")]
+    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    subprocess.run([sys.executable, "-c", program, *arguments], check=True, env=environment)
+    convert_command(tmp_path / "exported", tmp_path / "x.safetensors")
+    images = np.load(tmp_path / "images.npz")
+    ours = convert.to_framework(checkpoint.load(tmp_path / "x.safetensors"), "generator")
+    found = ours(tf.constant(images["z"])).numpy()
+    assert np.linalg.norm(found - images["images"]) <= 1e-5 * np.linalg.norm(found)

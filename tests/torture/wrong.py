@@ -49,6 +49,8 @@ TEXTS: dict[str, list[str]] = {
     "dataset": words(f"file file/below fifo dangling loop/x absent thesis {NAME} {'x/' * 2500}"),
     "runs_dir": NO_FOLDER_TO_BE,
     "resume": NO_RUN,
+    "key": words("x , a,b a,b,c"),
+    "batch_norm_epsilon": words(f"x 0 -1 nan inf 11 , 1e-5, 0.8;0.8 {HUGE}"),
     "discriminator": words(f"absent.pth x.jpg empty {NAME}.pth"),
 }
 OUTS = {  # by the kind of place that --out names
