@@ -29,7 +29,7 @@ def saved(statistics: Callable) -> checkpoint.Checkpoint:
 NOISE = np.random.default_rng(0).uniform(-1, 1, (3, 20)).astype(np.float32)
 
 
-def test_a_keras_file_runs_in_a_process_without_this_code(saved: checkpoint.Checkpoint, tmp_path: Path):
+def test_a_keras_file_runs_without_this_code(saved: checkpoint.Checkpoint, tmp_path: Path):
     convert.export_model(saved, "generator", tmp_path / "g.keras")
     np.save(tmp_path / "noise.npy", NOISE)
     program = (
