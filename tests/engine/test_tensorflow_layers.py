@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from common import architecture
 from common.config import Config
-from tensorflow_impl import dcgan, kernels, layers, losses
+from tensorflow_impl import dcgan, kernels, layers
 from tensorflow_impl.architectures import make_discriminator, make_generator
 from tensorflow_impl.networks import Conv, ConvTranspose, Discriminator, Generator
 
@@ -140,12 +140,6 @@ def test_adam_is_algorithm_one(precision: str, jit: bool) -> None:
             assert np.linalg.norm(array - wanted) < bound * np.linalg.norm(wanted)
     assert adam.count.numpy() == 20
     assert adam.count.dtype == tf.int64
-
-
-def test_batch_mean_over_axes() -> None:
-    x = np.arange(24.0).reshape(2, 3, 4)
-    np.testing.assert_array_equal(losses.batch_mean(tf.constant(x), (0, 1)), x.mean((0, 1)))
-    assert losses.batch_mean(tf.constant(x)).shape == ()
 
 
 def test_bfloat16_goes_through() -> None:
