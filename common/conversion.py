@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 import numpy as np
 import tyro
 
-from common import architecture, checkpoint, commandline, limits
+from common import architecture, checkpoint, commandline, limits, onnxfile
 from common.architecture import Architecture
 from common.checkpoint import Arrays
 from common.config import UNKNOWN_PICTURES, Config, UserError
@@ -90,6 +90,7 @@ class ConvertArguments:
 
 def main(backend: str, exports: dict[str, Export], imports: dict[str, Import]) -> None:
     """`python -m <backend>_impl.convert`. exports and imports: by the ending of the file's name."""
+    exports = exports | {".onnx": onnxfile.export}
     known = f"exports {' '.join(exports)}; imports {' '.join(imports)}"
     with commandline.command():
         arguments, given = commandline.parse(

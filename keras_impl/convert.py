@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -49,6 +50,22 @@ def export_model(saved: checkpoint.Checkpoint, network: str, path: Path) -> None
     In evaluation mode they mean the same; training, Keras's batch norm keeps the biased variance.
     """
     _save(path, "network.keras", _plain(to_framework(saved, network)).save)
+
+
+def export_lite(saved: checkpoint.Checkpoint, network: str, path: Path) -> None:
+    """Write a LiteRT (TensorFlow Lite) file: float32 (N, ...) in, (N, ...) out, any N. UserError on
+    an engine on which Keras writes none."""
+    if os.environ["KERAS_BACKEND"] != "tensorflow":
+        raise UserError(
+            f"Keras writes {path.suffix} files with its TensorFlow engine; leave KERAS_BACKEND out "
+            "for it, whichever engine trained the run."
+        )
+    model = _plain(to_framework(saved, network))
+
+    def write(file: Path) -> None:
+        model.export(str(file), format="litert", verbose=False)
+
+    _save(path, "network.tflite", write)
 
 
 def _plain(network: Any) -> Any:
@@ -264,7 +281,11 @@ def _stored_names(network: str, table: Architecture) -> dict[str, str]:
 
 
 # By the ending of a file's name.
-EXPORTS: dict[str, conversion.Export] = {".keras": export_model, ".h5": export_weights}
+EXPORTS: dict[str, conversion.Export] = {
+    ".keras": export_model,
+    ".h5": export_weights,
+    ".tflite": export_lite,
+}
 IMPORTS: dict[str, conversion.Import] = {".keras": import_model, ".h5": import_weights}
 
 if __name__ == "__main__":

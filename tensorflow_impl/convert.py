@@ -3,6 +3,7 @@
 .ckpt is the prefix of a tf.train.Checkpoint of the network's variables (NAME.ckpt.index and
 NAME.ckpt.data-*). .savedmodel is a folder; its serving signature takes `noise`, float32 (N, Z), any
 N, and gives `images` (N, H, W, C) in evaluation mode (of the discriminator: images -> logits).
+.tflite is the same for LiteRT.
 Neither file holds a slope: imported weights are taken to be for 0.01.
 """
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from common import architecture, checkpoint, conversion
 from common.config import UserError
+from common.quiet import quiet
 
 
 def to_framework(saved: checkpoint.Checkpoint, network: str) -> Any:
@@ -67,6 +69,31 @@ def export_saved_model(saved: checkpoint.Checkpoint, network: str, path: Path) -
     module = to_framework(saved, network)
     import tensorflow as tf
 
+    signature = _signature(module, saved, network)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        written = Path(folder, path.name)
+        with _disk_errors():
+            tf.saved_model.save(module, str(written), signatures=signature)
+        if path.exists():  # --overwrite; a folder cannot be renamed over a full one
+            path.replace(Path(folder, "old"))
+        written.replace(path)
+
+
+def export_lite(saved: checkpoint.Checkpoint, network: str, path: Path) -> None:
+    """Write a LiteRT (TensorFlow Lite) file with the SavedModel's signature, for any N."""
+    module = to_framework(saved, network)
+    import tensorflow as tf
+
+    signature = _signature(module, saved, network)
+    with quiet():  # it reports what it did to the graph
+        content = tf.lite.TFLiteConverter.from_concrete_functions([signature], module).convert()
+    checkpoint.write_atomically(path, content)
+
+
+def _signature(module: Any, saved: checkpoint.Checkpoint, network: str) -> Any:
+    """The network as a function of float32 arrays by their names."""
+    import tensorflow as tf
+
     dtype = module.variables[0].dtype
     table = architecture.of(saved.config)
     shape: tuple[int, ...]
@@ -78,16 +105,9 @@ def export_saved_model(saved: checkpoint.Checkpoint, network: str, path: Path) -
     def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
         return {result: module(tf.cast(x, dtype))}
 
-    signature = tf.function(serve, autograph=False).get_concrete_function(
+    return tf.function(serve, autograph=False).get_concrete_function(
         tf.TensorSpec((None, *shape), tf.float32, name=source)
     )
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        written = Path(folder, path.name)
-        with _disk_errors():
-            tf.saved_model.save(module, str(written), signatures=signature)
-        if path.exists():  # --overwrite; a folder cannot be renamed over a full one
-            path.replace(Path(folder, "old"))
-        written.replace(path)
 
 
 GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # who refers to whom, in a checkpoint of TensorFlow 2's
@@ -236,6 +256,7 @@ def import_newest(network: str, path: Path, key: str | None = None) -> conversio
 EXPORTS: dict[str, conversion.Export] = {
     ".ckpt": export_checkpoint,
     ".savedmodel": export_saved_model,
+    ".tflite": export_lite,
 }
 IMPORTS: dict[str, conversion.Import] = {
     ".ckpt": import_checkpoint,

@@ -6,11 +6,12 @@ import dataclasses
 import importlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from common import checkpoint, commandline
+from common import architecture, checkpoint, commandline
 from common.config import Config, UserError
 from common.plan import Plan, TrainArguments, make_plan
 
@@ -38,7 +39,7 @@ def test_there_and_back(
     other = tmp_path / "other.safetensors"
     convert_command(d, other, refused="it is no generator of this architecture")
     convert_command(file(tmp_path, "none", ending), other, refused="There is no file")
-    convert_command(saved, tmp_path / "g.onnx", refused="no known ending")
+    convert_command(saved, tmp_path / "g.jpg", refused="no known ending")
     assert not other.exists()
 
 
@@ -171,3 +172,36 @@ def test_imported_weights_go_on_with_data_that_is_named(
     if fits is not None:
         chosen = plan("--dataset", fits).config
         assert (chosen.dataset, chosen.train_images, chosen.width) == (fits, 50_000, 4)
+
+
+# ------------------------------------------------------------------ for deployment
+
+
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+@pytest.mark.parametrize("kind", ["mnist28", "dcgan"])
+def test_an_onnx_file_is_the_network(
+    kind: str, network: str, saved: Path, paper: checkpoint.Checkpoint, package: str,
+    bridge: Any, tmp_path: Path, convert_command: Callable,
+) -> None:  # fmt: skip
+    """For any number of images; and it needs no framework."""
+    import onnxruntime
+
+    source = saved
+    if kind == "dcgan":
+        source = tmp_path / "paper.safetensors"
+        config = dataclasses.replace(paper.config, batch_size=2)
+        checkpoint.save(source, paper.arrays, config, "x", {})
+    file = tmp_path / "x.onnx"
+    convert_command(source, file, "--network", network)
+    found = checkpoint.load(source)
+    table = architecture.of(found.config)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    module = importlib.import_module(f"{package}.convert").to_framework(found, network)
+    rng = np.random.default_rng(0)
+    for count in (1, 5):
+        shape = (table.noise_size,) if network == "generator" else table.image_shape
+        x = rng.uniform(-1, 1, (count, *shape)).astype(np.float32)
+        (y,) = session.run(None, {session.get_inputs()[0].name: np.moveaxis(x, -1, 1)})
+        ours = bridge.apply(module, x, training=False)
+        assert np.abs(np.moveaxis(y, 1, -1) - ours).max() <= 1e-5 * max(1, np.abs(ours).max())
+    assert session.get_modelmeta().custom_metadata_map["network"] == network
