@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import signal
+import threading
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common import checkpoint
+from common import batches, checkpoint
 from common.config import Config, UserError
 
 
@@ -62,3 +64,26 @@ def test_a_device_in_words(device: ModuleType, request: pytest.FixtureRequest) -
     }
     chosen = device.choose_device(Config(device="cpu"))
     assert device.describe(chosen) == "CPU" + on.get(engine, "")
+
+
+@pytest.mark.recompiles
+def test_as_a_library_it_says_nothing_and_takes_nothing_over(
+    dataset: batches.Dataset, config: Config, backend: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As a notebook has it: signals stay the caller's, and any thread will do."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    capfd.readouterr()
+    made: list[np.ndarray] = []
+
+    def work() -> None:
+        state = backend.make_state(config, checkpoint.initial(config))
+        made.append(backend.train_chunk(state, *batches.data_of(dataset, config, range(2))))
+        made.append(backend.generate(state, batches.sampled_noise(0, 3, config.noise_size)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert [array.shape for array in made] == [(2, 4), (3, 28, 28, 1)]
+    assert [signal.getsignal(number) for number in numbers] == before
+    assert capfd.readouterr() == ("", "")
