@@ -205,7 +205,7 @@ def test_every_chinese_page_is_compared() -> None:
     ("old", "new", "message"),
     [
         ("\n## Results\n", "\n### Results\n", "headings part: ### 'Results'"),
-        ("\n## Results\n", "\n", "section 'Bring your own': README.zh-CN.md adds"),
+        ("\n## Results\n", "\n", "section 'Bring your own, take it away': README.zh-CN.md adds"),
         ("<!-- begin step", "<!-- begin stem", "adds the generated block step"),
         ("make test ", "make tests ", "lacks the line of code make tests"),
         ("Every 250 iterations", "Every 251 iterations", "lacks the figure 251"),
