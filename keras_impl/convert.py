@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from common import architecture, checkpoint, conversion
+from common import architecture, checkpoint, conversion, matching
 from common.architecture import Architecture
 from common.config import UserError
 from common.quiet import quiet
@@ -217,17 +217,17 @@ def _import(
         if "/optimizer/" not in name:
             first, _, rest = name.partition("/")
             parts.setdefault(first, {})[rest] = array
-    part = conversion.the_one(path, network, parts, key)
+    part = matching.the_one(path, network, parts, key)
     values = values if part is None else parts[part]
-    table = conversion.table_of(network, [a.shape for a in values.values() if a.ndim > 1])
-    names, wanted = _stored_names(network, table), conversion.shapes(network, table)
+    table = matching.table_of(network, [a.shape for a in values.values() if a.ndim > 1])
+    names, wanted = _stored_names(network, table), matching.shapes(network, table)
     if set(names.values()) != set(values):
-        names = conversion.layers_by_shape(path, values, names, wanted, "/vars/")
-    arrays = conversion.collect(path, network, values, names, wanted)
+        names = matching.layers_by_shape(path, values, names, wanted, "/vars/")
+    arrays = matching.collect(path, network, values, names, wanted)
     for name, array in arrays.items():
         if array.dtype.kind != "f":
             raise UserError(f"{path}: {name} holds {array.dtype}, not floating point.")
-    both = any(conversion.names_network(name, "discriminator") for name in parts)
+    both = any(matching.names_network(name, "discriminator") for name in parts)
     return table, arrays, both
 
 

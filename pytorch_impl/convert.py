@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from common import architecture, checkpoint, conversion
+from common import architecture, checkpoint, conversion, matching
 from common.config import UserError
 
 
@@ -87,18 +87,18 @@ def import_state_dict(network: str, path: Path, key: str | None = None) -> conve
     values = _without_prefixes(_network_in(network, path, found, key))
     values = {k: v for k, v in values.items() if not k.endswith("num_batches_tracked")}
     kernels = [v.permute(2, 3, 1, 0).shape if v.dim() == 4 else v.shape for v in values.values()]
-    table = conversion.table_of(network, [shape for shape in kernels if len(shape) > 1])
+    table = matching.table_of(network, [shape for shape in kernels if len(shape) > 1])
     names = canonical.parameter_names(network, table)
-    wanted = conversion.shapes(network, table, canonical.from_canonical_layout)
+    wanted = matching.shapes(network, table, canonical.from_canonical_layout)
     if set(names.values()) != set(values):
-        names = conversion.layers_by_shape(path, values, names, wanted)
-    collected = conversion.collect(path, network, values, names, wanted)
+        names = matching.layers_by_shape(path, values, names, wanted)
+    collected = matching.collect(path, network, values, names, wanted)
     return conversion.Imported(
         {
             name: canonical.to_canonical_layout(name, _numpy(path, names[name], tensor), table)
             for name, tensor in collected.items()
         },
-        both=any(conversion.names_network(name, "discriminator") for name in _parts(found)),
+        both=any(matching.names_network(name, "discriminator") for name in _parts(found)),
     )
 
 
@@ -179,7 +179,7 @@ def _parts(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
         return parts
     if len(parts) == 1:  # one module's, as Lightning saves it, may have both
         inside = _parts(next(iter(parts.values())))
-        if any(conversion.names_network(n, w) for n in inside for w in conversion.WORDS):
+        if any(matching.names_network(n, w) for n in inside for w in matching.WORDS):
             return inside
     return parts
 
@@ -196,7 +196,7 @@ def _network_in(
             "moments of zero; give the network's file, torch.save(network.state_dict(), path)."
         )
     parts = _parts(values)
-    name = conversion.the_one(path, network, parts, key)
+    name = matching.the_one(path, network, parts, key)
     if name is not None:
         return parts[name]
     if all(isinstance(name, str) and isinstance(v, torch.Tensor) for name, v in values.items()):

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from common import architecture, checkpoint, conversion
+from common import architecture, checkpoint, conversion, matching
 from common.config import UserError
 from common.quiet import quiet
 
@@ -131,17 +131,17 @@ def import_checkpoint(network: str, path: Path, key: str | None = None) -> conve
     """
     values, both = _read(network, path.with_suffix("") if path.suffix == ".index" else path, key)
     kernels = [a.shape for a in values.values() if a.ndim > 1]
-    wanted = conversion.shapes(network, conversion.table_of(network, kernels))
+    wanted = matching.shapes(network, matching.table_of(network, kernels))
     names = {name: name.removeprefix(f"{network}/") for name in wanted}
     if set(names.values()) != set(values):
         numbered = all(name.rpartition("/")[2].isdecimal() for name in values)
         find_names = _names_by_number if numbered else _names_by_shape
         names = find_names(network, path, values, wanted)
-    return conversion.Imported(conversion.collect(path, network, values, names, wanted), both=both)
+    return conversion.Imported(matching.collect(path, network, values, names, wanted), both=both)
 
 
 def _names_by_number(
-    network: str, path: Path, values: checkpoint.Arrays, wanted: dict[str, conversion.Shape]
+    network: str, path: Path, values: checkpoint.Arrays, wanted: dict[str, matching.Shape]
 ) -> dict[str, str]:
     """Canonical name -> the variable in the file that has its place, as Keras's model.export
     numbers them: layer by layer, and a batch norm's as the table has them."""
@@ -155,7 +155,7 @@ def _names_by_number(
 
 
 def _names_by_shape(
-    network: str, path: Path, values: checkpoint.Arrays, wanted: dict[str, conversion.Shape]
+    network: str, path: Path, values: checkpoint.Arrays, wanted: dict[str, matching.Shape]
 ) -> dict[str, str]:
     """Canonical name -> the variable in the file that has its kind and shape."""
     names = {}
@@ -164,12 +164,12 @@ def _names_by_shape(
         fitting = [
             name
             for name, array in values.items()
-            if name.rpartition("/")[2] in KINDS[kind] and conversion.fits(array.shape, shape)
+            if name.rpartition("/")[2] in KINDS[kind] and matching.fits(array.shape, shape)
         ]
         if len(fitting) != 1:
             raise UserError(
                 f"{path} has {'several' if fitting else 'no'} {kind} of shape "
-                f"{conversion.in_words(shape)}, {canonical} here; it is no {network} of this "
+                f"{matching.in_words(shape)}, {canonical} here; it is no {network} of this "
                 "architecture."
             )
         names[canonical] = fitting[0]
@@ -194,7 +194,7 @@ def _read(network: str, path: Path, key: str | None) -> tuple[dict[str, np.ndarr
             )
         graph = TrackableObjectGraph.FromString(reader.get_tensor(GRAPH))
         children = {child.local_name: child.node_id for child in graph.nodes[0].children}
-        name = conversion.the_one(path, network, children, key)
+        name = matching.the_one(path, network, children, key)
         paths = _paths(children[name] if name else 0, graph)
         if {"variables", "_all_variables"} <= children.keys():  # by Keras's model.export, all twice
             stored = [key for key in reader.get_variable_to_shape_map() if key[:10] == "variables/"]
@@ -208,7 +208,7 @@ def _read(network: str, path: Path, key: str | None) -> tuple[dict[str, np.ndarr
     for name, array in values.items():
         if array.dtype not in (np.float32, np.float64, np.float16, tf.bfloat16.as_numpy_dtype):
             raise UserError(f"{path}: {name} holds {array.dtype}, not floating point.")
-    return values, any(conversion.names_network(name, "discriminator") for name in children)
+    return values, any(matching.names_network(name, "discriminator") for name in children)
 
 
 def _paths(start: int, graph: Any) -> dict[str, str]:
