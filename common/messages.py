@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -22,6 +23,10 @@ def finished(backend: str, directory: Path, total: int, clock: Clock) -> str:
     shown: object = f"{curves}, for TensorBoard"
     if importlib.util.find_spec("tensorboard") is not None:
         shown = quoted(python, "-m", "tensorboard.main", "--logdir", curves)
+        # TensorBoard loads TensorFlow where it is installed, which loads Keras, which would load
+        # PyTorch behind it: the process dies of that.
+        if os.environ.get("KERAS_BACKEND") == "torch" and os.name != "nt":
+            shown = f"KERAS_BACKEND=tensorflow {shown}"
     return (
         f"Finished {total} steps{speed}.\n"
         f"  pictures     {directory / 'samples'} and {directory / 'samples.gif'}\n"

@@ -117,6 +117,7 @@ def test_other_types_keep_every_bit(dtype: torch.dtype, tmp_path: Path, convert_
     assert torch.equal(kernel, module[7].weight.to(kernel.dtype))
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
 def test_files_of_other_things_are_named(tmp_path: Path) -> None:
     module = sequential("generator")
     optimizer = torch.optim.Adam(module.parameters())
