@@ -102,7 +102,12 @@ def member(place: Place) -> Iterator[Member]:
             worker.workers.close()
     except SystemExit as ending:
         if worker.workers is not None:
-            worker.workers.leave(ending.code if isinstance(ending.code, int) else 1)
+            status = ending.code if isinstance(ending.code, int) else 1
+            worker.workers.leave(status)
+            # At once, as the others end: a framework's own farewell would wait for them.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
         raise
     except BaseException:
         # A framework's words for a worker that is gone or frozen, often sooner than ours. Who it
