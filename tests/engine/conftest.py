@@ -43,6 +43,10 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
     config.bridge = importlib.import_module(f"tests.engine.with_{_implementation(config)}")
     config.addinivalue_line("markers", "recompiles: slow on JAX, which compiles every new state")
+    config.addinivalue_line(
+        "markers",
+        "of_common: common's doing, whatever the engine: with PyTorch and TensorFlow only",
+    )
     config.addinivalue_line("markers", "long_run: slow for Keras's second and third engine")
     config.addinivalue_line(
         "markers", "whole_run: slow but in PyTorch; tests/cross has one of each"
@@ -75,6 +79,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         "keras-torch": ["whole_run", "long_run"],
         "keras-jax": ["whole_run", "long_run", "recompiles"],
     }
+    if config.getoption("--engine").startswith("keras"):
+        others = [item for item in items if item.get_closest_marker("of_common")]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
     for item in items:
         for marker in slow_here.get(config.getoption("--engine"), []):
             if item.get_closest_marker(marker):

@@ -182,7 +182,7 @@ def test_a_killed_worker_is_named_and_a_restart_goes_on(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.of_common), 1])
 def test_a_frozen_worker_is_named_within_a_minute(
     alone: Callable, package: str, tmp_path: Path, rank: int
 ) -> None:
@@ -212,7 +212,7 @@ def state_of(pid: int) -> str:
 
 
 @pytest.mark.whole_run
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.of_common), 1])
 def test_a_signal_to_one_worker_stops_all_after_the_same_step(
     alone: Callable, package: str, tmp_path: Path, rank: int
 ) -> None:
@@ -229,6 +229,7 @@ def test_a_signal_to_one_worker_stops_all_after_the_same_step(
     assert len(read_metrics(out)[0]) == step
 
 
+@pytest.mark.of_common
 @pytest.mark.whole_run
 def test_a_mistake_is_said_once_and_ends_all(
     package: str, tmp_path: Path, command: Callable
@@ -243,6 +244,7 @@ def test_a_mistake_is_said_once_and_ends_all(
     assert done.stderr.count("error:") == 1
 
 
+@pytest.mark.of_common
 @pytest.mark.whole_run
 def test_workers_of_a_finished_run_say_so_and_end(
     alone: Callable, package: str, tmp_path: Path, command: Callable
@@ -281,6 +283,7 @@ def of_slurm(rank: int, port: int) -> dict[str, str]:
     }
 
 
+@pytest.mark.of_common
 @pytest.mark.slow
 def test_workers_that_others_start(alone: Callable, package: str, tmp_path: Path) -> None:
     run, out, port = alone("published"), tmp_path / "run", free_port()
@@ -298,6 +301,7 @@ def test_workers_that_others_start(alone: Callable, package: str, tmp_path: Path
     run.is_like(out)
 
 
+@pytest.mark.of_common
 @pytest.mark.whole_run
 def test_torchrun_starts_them_and_starts_them_again(
     alone: Callable, package: str, tmp_path: Path
