@@ -21,6 +21,7 @@ from tests.conftest import ROOT
 engine = load_engine()
 
 
+@pytest.mark.recompiles
 def test_fit_is_the_same_training(
     dataset: object,
     config: Config,

@@ -165,6 +165,7 @@ def test_a_run_goes_on_with_another_number_of_workers(
     run.is_like(out)
 
 
+@pytest.mark.whole_run
 def test_a_killed_worker_is_named_and_a_restart_goes_on(
     alone: Callable, package: str, tmp_path: Path
 ) -> None:
