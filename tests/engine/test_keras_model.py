@@ -82,7 +82,7 @@ print(json.dumps([history["d_loss"], history["g_loss"]]))
 """
 
 
-@pytest.mark.long_run
+@pytest.mark.slow
 def test_a_model_is_saved_whole_and_goes_on_in_a_fresh_process(
     dataset: object, config: Config, make_state: Callable, tmp_path: Path
 ):
@@ -148,6 +148,6 @@ np.testing.assert_allclose(served.numpy(), ours, rtol=0, atol=1e-5)
 """
 
 
-@pytest.mark.long_run
+@pytest.mark.slow
 def test_a_model_exports_its_generator(tmp_path: Path):
     subprocess.run([sys.executable, "-c", EXPORT, str(tmp_path)], check=True, cwd=ROOT)

@@ -132,7 +132,7 @@ def wait_for_step(directory: Path, step: int, process: subprocess.Popen[str]) ->
 
 # Two workers of the other kinds: `make parity`.
 KINDS = [
-    pytest.param("published", 2),
+    pytest.param("published", 2, marks=pytest.mark.long_run),
     *(pytest.param(kind, 4, marks=pytest.mark.slow) for kind in ("published", "tuned", "dcgan")),
 ]
 
@@ -303,7 +303,7 @@ def test_workers_that_others_start(alone: Callable, package: str, tmp_path: Path
 
 
 @pytest.mark.of_common
-@pytest.mark.whole_run
+@pytest.mark.slow
 def test_torchrun_starts_them_and_starts_them_again(
     alone: Callable, package: str, tmp_path: Path
 ) -> None:
