@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from types import FrameType
 
 from common.place import restarted
@@ -56,7 +57,8 @@ class Launch:
             signal.signal(number, self._forward)
 
     def run(self, world: int, command: list[str], count: int) -> int:
-        """Start all, wait for all: 0, or the status of the first that failed."""
+        """Start all, wait for all: 0, or the status of the first that failed by itself; of workers
+        that a signal ended the shell's, 128 and its number."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = min(probe.getsockname()[1], 65533)
@@ -78,23 +80,30 @@ class Launch:
             )
             for rank in range(world)
         ]
-        failed, until = 0, None
+        until = None
+        failed = 0  # what a worker that was killed leaves says less than what the others say of it
         while any(process.poll() is None for process in self._processes):
             statuses = [process.poll() for process in self._processes]
-            failed = failed or next((status for status in statuses if status), 0)
+            failed = failed or _own_failure(statuses)
             if any(status is not None for status in statuses) and until is None:
                 until = time.monotonic() + GRACE
-            if until is not None and failed and time.monotonic() > until:
+            if until is not None and any(statuses) and time.monotonic() > until:
                 for process in self._processes:  # a frozen one
                     process.kill()
             time.sleep(0.05)
-        return failed or next((p.returncode for p in self._processes if p.returncode), 0)
+        ended = [process.wait() for process in self._processes]
+        return failed or _own_failure(ended) or (128 - min(ended) if any(ended) else 0)
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
         self.signalled = True
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(number)
+
+
+def _own_failure(statuses: Sequence[int | None]) -> int:
+    """The first status of a worker that ended by itself and failed, or 0."""
+    return next((status for status in statuses if status is not None and status > 0), 0)
 
 
 if __name__ == "__main__":
