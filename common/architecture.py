@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from common.config import Config
 
+BATCH_NORM_EPSILON = 1e-5  # of every batch norm
 STATISTICS = frozenset({"moving_mean", "moving_variance"})
 
 Operation = Literal["conv", "deconv", "dense", "batch_norm", "max_pool", "reshape", "flatten"]

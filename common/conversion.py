@@ -12,7 +12,7 @@ import numpy as np
 import tyro
 
 from common import checkpoint, commandline, limits, matching, onnxfile
-from common.architecture import Architecture
+from common.architecture import BATCH_NORM_EPSILON, Architecture
 from common.checkpoint import Arrays
 from common.config import UNKNOWN_PICTURES, Config, UserError
 
@@ -33,7 +33,6 @@ class Imported(NamedTuple):
 Import = Callable[[str, Path, str | None], Imported]
 
 CHECKPOINT_ENDING = ".safetensors"
-BATCH_NORM_EPSILON = 1e-5
 FOLDER_ENDINGS = (".savedmodel",)
 MANAGED = "checkpoints/"  # instead of an ending: a folder of TensorFlow's CheckpointManager
 

@@ -30,7 +30,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from common.checkpoint import read_json, read_regular, write_atomically
+from common.checkpoint import exists, read_json, read_regular, write_atomically
 from common.config import UserError
 from common.formats import ArrayUnpickler, gunzip, idx, parse_idx
 
@@ -138,15 +138,7 @@ def _candidates(data_dir: str, name: str) -> list[Path]:
     names = [name, name.replace("-idx", ".idx")]
     names += [f"{each}.gz" for each in names]
     folders = Path(data_dir, "MNIST", "raw"), Path(data_dir, "MNIST"), Path(data_dir)
-    return [path for folder in folders for path in map(folder.joinpath, names) if _exists(path)]
-
-
-def _exists(path: Path) -> bool:
-    try:
-        path.stat()
-    except OSError:
-        return False
-    return True
+    return [path for folder in folders for path in map(folder.joinpath, names) if exists(path)]
 
 
 def _read_verified(data_dir: str, wanted: Collection[str]) -> tuple[dict[str, bytes], list[str]]:

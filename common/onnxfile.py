@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from common import architecture, checkpoint
-from common.architecture import Architecture, Layer
+from common.architecture import BATCH_NORM_EPSILON, Architecture, Layer
 from common.config import UserError
 
 OPERATORS = 17  # the operator set: an old one, which any reader knows
 FORMAT = 8  # of the file, likewise
-EPSILON = 1e-5  # of batch norm
 SLOPES = {"mnist28": 0.01, "dcgan": 0.2}  # of LeakyReLU
 
 
@@ -85,7 +84,9 @@ class Graph:
             self._add("Gemm", *self._parameters(layer, "kernel", "bias"))
         elif kind == "batch_norm":
             names = ("scale", "offset", "moving_mean", "moving_variance")
-            self._add("BatchNormalization", *self._parameters(layer, *names), epsilon=EPSILON)
+            self._add(
+                "BatchNormalization", *self._parameters(layer, *names), epsilon=BATCH_NORM_EPSILON
+            )
         elif kind == "max_pool":
             self._add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
         elif kind == "flatten":

@@ -99,7 +99,12 @@ class Subject:
     facts: dict[str, Any] | None = None  # backend, recipe, seed, step, checkpoint; None of images
     engine: Engine | None = None  # who draws; None of images
     out: Path | None = None  # where the scores go
-    note: str = ""  # of images, what was found that nobody said
+    images: others.Images | None = None
+
+    @property
+    def note(self) -> str:
+        """Of images, what was found that nobody said."""
+        return self.images.taken_for if self.images else ""
 
 
 def subject(name: str, engine: str, dataset: str | None = None) -> Subject:
@@ -107,7 +112,7 @@ def subject(name: str, engine: str, dataset: str | None = None) -> Subject:
     path = Path(name)
     if others.are_images(path):
         images = others.find(path)
-        return Subject(name, path, _config_of(images, dataset or "mnist"), note=images.taken_for)
+        return Subject(name, path, _config_of(images, dataset or "mnist"), images=images)
     file = checkpoint.find(path, ", a .npy or .npz file, or a folder of pictures")
     saved = checkpoint.load(file)
     settings = saved.config
@@ -135,7 +140,7 @@ def _config_of(images: others.Images, dataset: str) -> Config:
         channels = 1 if images.shape[2:] == (1,) else 3
         image_size = side if side in SIDES else SIDES[0]
         found = Config(dataset=dataset, image_size=image_size, channels=channels)
-    read_images(images.path, 0, Kind.of(found))
+    _check_images(images, Kind.of(found))
     return found
 
 
@@ -191,8 +196,9 @@ def _engine(wanted: str, trained_by: str) -> Engine:
 def images_of(subject: Subject, count: int, seed: int) -> NDArray[np.uint8]:
     """The images to score, as read_images has them: drawn by a process of the engine, or read."""
     kind = Kind.of(subject.config)
-    if subject.engine is None:
-        return read_images(subject.file, count, kind)
+    if subject.images is not None:
+        return _read(subject.images, count, kind)
+    assert subject.engine is not None
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "samples.npy"
         module = f"{subject.engine.package}.sample"
@@ -205,18 +211,26 @@ def images_of(subject: Subject, count: int, seed: int) -> NDArray[np.uint8]:
 def read_images(path: Path, count: int, kind: Kind = Scorer.kind) -> NDArray[np.uint8]:
     """The first `count` images of a file or folder, (N, H, W) uint8, or (N, H, W, C) with C > 1; or
     UserError."""
-    found = others.find(path)
-    values = found.values
+    return _read(others.find(path), count, kind)
+
+
+def _read(images: others.Images, count: int, kind: Kind) -> NDArray[np.uint8]:
+    _check_images(images, kind)
+    array = images.read(count, kind.shape)
+    return array[..., 0] if kind.shape[2] == 1 else array
+
+
+def _check_images(images: others.Images, kind: Kind) -> None:
+    """Raise UserError unless they can be scored as that."""
+    values = images.values
     if values is not None and (
-        found.shape != kind.shape or not (values.dtype == np.uint8 or found.scale)
+        images.shape != kind.shape or not (values.dtype == np.uint8 or images.scale)
     ):
         shape = kind.shape[:2] if kind.shape[2] == 1 else kind.shape
         raise UserError(
-            f"{path} holds {found.stored}; images of {kind.dataset} are "
+            f"{images.path} holds {images.stored}; images of {kind.dataset} are "
             f"uint8, or floats in [0, 1] or [-1, 1], of shape (N, {', '.join(map(str, shape))})."
         )
-    images = found.read(count, kind.shape)
-    return images[..., 0] if kind.shape[2] == 1 else images
 
 
 # ------------------------------------------------------------------ scores

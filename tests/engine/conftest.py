@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -281,5 +282,33 @@ def convert_command(
             assert refused in said
             assert said.count("\n") == 1
         return told
+
+    return run
+
+
+LITE = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import numpy as np, tensorflow as tf
+interpreter = tf.lite.Interpreter(model_path=sys.argv[1])
+z = np.load(sys.argv[2])
+entry = interpreter.get_input_details()[0]["index"]
+interpreter.resize_tensor_input(entry, z.shape)
+interpreter.allocate_tensors()
+interpreter.set_tensor(entry, z)
+interpreter.invoke()
+np.save(sys.argv[3], interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+"""
+
+
+@pytest.fixture
+def lite(tmp_path: Path) -> Callable:
+    """What a LiteRT file makes of noise, in a process without this code."""
+
+    def run(file: Path, z: np.ndarray) -> np.ndarray:
+        np.save(tmp_path / "z.npy", z)
+        names = [str(file), str(tmp_path / "z.npy"), str(tmp_path / "images.npy")]
+        subprocess.run([sys.executable, "-c", LITE, *names], check=True, capture_output=True)
+        return np.load(tmp_path / "images.npy")
 
     return run

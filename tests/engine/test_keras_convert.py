@@ -322,35 +322,14 @@ def test_a_subclassed_network(suffix: str, tmp_path: Path, convert_command: Call
     same_function("generator", model, checkpoint.load(tmp_path / "x.safetensors").arrays)
 
 
-LITE = """
-import sys, warnings
-warnings.simplefilter("ignore")
-import numpy as np, tensorflow as tf
-interpreter = tf.lite.Interpreter(model_path=sys.argv[1])
-z = np.load(sys.argv[2])
-entry = interpreter.get_input_details()[0]["index"]
-interpreter.resize_tensor_input(entry, z.shape)
-interpreter.allocate_tensors()
-interpreter.set_tensor(entry, z)
-interpreter.invoke()
-np.save(sys.argv[3], interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
-"""
-
-
-def lite(file: Path, z: np.ndarray, folder: Path) -> np.ndarray:
-    """What a LiteRT file makes of noise, in a process without this code."""
-    np.save(folder / "z.npy", z)
-    names = [str(file), str(folder / "z.npy"), str(folder / "images.npy")]
-    subprocess.run([sys.executable, "-c", LITE, *names], check=True, capture_output=True)
-    return np.load(folder / "images.npy")
-
-
-def test_a_lite_file_is_the_generator(saved: checkpoint.Checkpoint, tmp_path: Path) -> None:
+def test_a_lite_file_is_the_generator(
+    saved: checkpoint.Checkpoint, tmp_path: Path, lite: Callable
+) -> None:
     if keras.backend.backend() != "tensorflow":
         with pytest.raises(UserError, match="leave KERAS_BACKEND out"):
             convert.export_lite(saved, "generator", tmp_path / "g.tflite")
         return
     convert.export_lite(saved, "generator", tmp_path / "g.tflite")
     ours = keras.ops.convert_to_numpy(convert.to_framework(saved, "generator")(NOISE))
-    found = lite(tmp_path / "g.tflite", NOISE, tmp_path)
+    found = lite(tmp_path / "g.tflite", NOISE)
     np.testing.assert_allclose(found, ours, rtol=0, atol=1e-5)

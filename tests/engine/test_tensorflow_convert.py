@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -244,31 +245,10 @@ def test_what_keras_exports_has_numbers_for_names(tmp_path: Path, convert_comman
     assert np.linalg.norm(found - images["images"]) <= 1e-5 * np.linalg.norm(found)
 
 
-LITE = """
-import sys, warnings
-warnings.simplefilter("ignore")
-import numpy as np, tensorflow as tf
-interpreter = tf.lite.Interpreter(model_path=sys.argv[1])
-z = np.load(sys.argv[2])
-entry = interpreter.get_input_details()[0]["index"]
-interpreter.resize_tensor_input(entry, z.shape)
-interpreter.allocate_tensors()
-interpreter.set_tensor(entry, z)
-interpreter.invoke()
-np.save(sys.argv[3], interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
-"""
-
-
-def lite(file: Path, z: np.ndarray, folder: Path) -> np.ndarray:
-    """What a LiteRT file makes of noise, in a process without this code."""
-    np.save(folder / "z.npy", z)
-    names = [str(file), str(folder / "z.npy"), str(folder / "images.npy")]
-    subprocess.run([sys.executable, "-c", LITE, *names], check=True, capture_output=True)
-    return np.load(folder / "images.npy")
-
-
-def test_a_lite_file_is_the_generator(saved: Path, tmp_path: Path, convert_command) -> None:
+def test_a_lite_file_is_the_generator(
+    saved: Path, tmp_path: Path, convert_command, lite: Callable
+) -> None:
     convert_command(saved, tmp_path / "g.tflite")
     z = np.random.default_rng(0).uniform(-1, 1, (3, 20)).astype(np.float32)
     ours = convert.to_framework(checkpoint.load(saved), "generator")(tf.constant(z)).numpy()
-    np.testing.assert_allclose(lite(tmp_path / "g.tflite", z, tmp_path), ours, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(lite(tmp_path / "g.tflite", z), ours, rtol=0, atol=1e-5)
