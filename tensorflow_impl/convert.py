@@ -195,10 +195,11 @@ def _read(network: str, path: Path, key: str | None) -> tuple[dict[str, np.ndarr
         graph = TrackableObjectGraph.FromString(reader.get_tensor(GRAPH))
         children = {child.local_name: child.node_id for child in graph.nodes[0].children}
         name = matching.the_one(path, network, children, key)
-        paths = _paths(children[name] if name else 0, graph)
         if {"variables", "_all_variables"} <= children.keys():  # by Keras's model.export, all twice
             stored = [key for key in reader.get_variable_to_shape_map() if key[:10] == "variables/"]
             paths = {key: key.partition("/.")[0] for key in stored}
+        else:
+            paths = _paths(children[name] if name else 0, graph)
         values = {name: np.asarray(reader.get_tensor(key)) for key, name in paths.items()}
     except (tf.errors.OpError, RuntimeError, ValueError, IndexError, DecodeError) as error:
         raise UserError(
