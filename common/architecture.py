@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 BATCH_NORM_EPSILON = 1e-5  # of every batch norm
 STATISTICS = frozenset({"moving_mean", "moving_variance"})
+FEATURE_GRID = 4  # pixels a side that D's maps are pooled to: Radford et al. 2016, section 5.1
 
 Operation = Literal["conv", "deconv", "dense", "batch_norm", "max_pool", "reshape", "flatten"]
 
@@ -75,6 +76,20 @@ class Architecture:
             for name, shape in self.parameters().items()
             if name.rsplit("/", 1)[1] not in STATISTICS
         }
+
+    @property
+    def last_norm(self) -> Layer:
+        """The generator's last batch norm: what it gives are its last feature maps."""
+        return [layer for layer in self.generator if layer.operation == "batch_norm"][-1]
+
+    @property
+    def features(self) -> int:
+        """How many features the discriminator has of an image: 1,536 by mnist28."""
+        return FEATURE_GRID**2 * sum(
+            layer.output_shape[-1]
+            for layer in self.discriminator
+            if layer.operation == "conv" and layer.output_shape[0] > 1
+        )
 
     def flattened_rows(self) -> dict[str, tuple[int, ...]]:
         """Dense layers that take a flattened image: name -> its (H, W, C)."""

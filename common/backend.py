@@ -58,6 +58,19 @@ class Backend(Protocol[S]):
         """Both networks' outputs on one batch, to be compared: logits, images_training,
         images_evaluation. Moves the running statistics."""
 
+    def features(self, state: S, images: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
+        """D's features of images (N, H, W, C), in evaluation mode: (N, F)."""
+
+    def guided_gradients(
+        self, state: S, images: NDArray[np.uint8], channels: NDArray[np.int64]
+    ) -> NDArray[np.floating[Any]]:
+        """Guided backpropagation from a channel (N,) of D's last convolution: (N, H, W, C)."""
+
+    def feature_maps(
+        self, state: S, noise: NDArray[np.float32], kept: NDArray[np.floating[Any]]
+    ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
+        """G's last feature maps (N, h, w, C), and its images if those are multiplied by kept."""
+
     def describe(self, device: Any) -> str:
         """A state's device in words."""
 

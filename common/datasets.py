@@ -29,6 +29,8 @@ from common.stacked import HELD_OUT, StackedDigits, pad
 DIGITS = 50_000  # of MNIST's training images, from which stacked-mnist draws
 
 Say = Callable[[str], None]
+Split = Literal["train", "test"]
+MNIST = {"train": "train", "test": "t10k"}  # what its files call the splits
 
 
 class ArrayDataset:
@@ -89,10 +91,29 @@ def held_out(config: Config, count: int, say: Say = print) -> Dataset | None:
     return ArrayDataset(pad(images) if images.shape[1] < config.image_size else images)
 
 
-def _images(dataset: str, split: str, data_dir: str, say: Say) -> NDArray[np.uint8]:
+def labels(config: Config, split: Split, say: Say = print) -> NDArray[np.uint8]:
+    """The classes of load()'s images (`train`) or of held_out()'s (`test`), 0 to 9: (N,); of
+    stacked-mnist those of the first channel's digit. UserError of a folder, which has none."""
+    if config.dataset not in CATALOGUE:
+        raise UserError(
+            f"The pictures in {short(config.dataset)} have no labels; the data sets that have some "
+            f"are {', '.join(CATALOGUE)}."
+        )
+    if config.dataset in ("mnist", "stacked-mnist"):
+        found = mnist_labels(config.data_dir, MNIST[split], say)
+    else:
+        found = named.labels(config.dataset, split, config.data_dir, say)
+    if config.dataset == "stacked-mnist":
+        stacked = load(config, say) if split == "train" else held_out(config, len(found), say)
+        assert isinstance(stacked, StackedDigits)
+        return found[stacked.drawn[:, 0]]
+    return found[: config.train_images] if split == "train" else found
+
+
+def _images(dataset: str, split: Split, data_dir: str, say: Say) -> NDArray[np.uint8]:
     """All images of a data set's `train` or `test` file, (N, H, W, C) uint8."""
     if dataset == "mnist":
-        return mnist_images(data_dir, {"train": "train", "test": "t10k"}[split], say)
+        return mnist_images(data_dir, MNIST[split], say)
     return named.images(dataset, split, data_dir, say)
 
 
@@ -170,9 +191,10 @@ def main() -> None:
             ensure_mnist(arguments.data_dir, wanted=())
             said = f"MNIST: four verified files in {folder_ / 'MNIST' / 'raw'}."
         else:
+            splits: tuple[Split, ...] = ("train", "test")
             shapes = [
                 _images(arguments.dataset, split, arguments.data_dir, print).shape
-                for split in ("train", "test")
+                for split in splits
             ]
             counts = " and ".join(str(shape[0]) for shape in shapes)
             said = f"{arguments.dataset}: {counts} verified images in {folder_}."

@@ -7,7 +7,8 @@ import io
 import tarfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +27,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Source:
-    """The file that holds a split of a data set."""
+    """The file that holds the pictures of a split of a data set, or their labels."""
 
     path: str  # below the data folder
     url: str
     md5: str
-    parse: Callable[[bytes, str], NDArray[np.uint8]]  # content, split -> (N, H, W, C)
-    shape: tuple[int, int, int, int]  # of what it holds
+    parse: Callable[[bytes, str], NDArray[np.uint8]]  # content, split -> (N, H, W, C), or (N,)
+    shape: tuple[int, ...]  # of what it holds
     # What torchvision unpacks it to, used where the file itself is gone: path -> MD5, if published.
     unpacked: dict[str, str | None] = field(default_factory=dict)
     parse_unpacked: Callable[[bytes], NDArray[np.uint8]] = lambda content: _idx(content)
@@ -46,26 +47,40 @@ def _idx_gz(content: bytes, split: str) -> NDArray[np.uint8]:
     return _idx(formats.gunzip(content, LARGEST))
 
 
-def _cifar(content: bytes, split: str) -> NDArray[np.uint8]:
-    """The pictures of cifar-10-python.tar.gz."""
+def _labels_gz(content: bytes, split: str) -> NDArray[np.uint8]:
+    return formats.parse_idx(formats.gunzip(content, LARGEST))
+
+
+def _cifar_batch(content: bytes) -> NDArray[np.uint8]:
+    """The pictures of a file of CIFAR-10: rows of 3 x 32 x 32 values, channels first."""
+    rows = formats.unpickle_arrays(io.BytesIO(content))["data"]
+    return rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy()
+
+
+def _cifar_batch_labels(content: bytes) -> NDArray[np.uint8]:
+    return np.array(formats.unpickle_arrays(io.BytesIO(content))["labels"], np.uint8)
+
+
+def _cifar(
+    content: bytes, split: str, batch: Callable[[bytes], NDArray[np.uint8]] = _cifar_batch
+) -> NDArray[np.uint8]:
+    """The pictures of cifar-10-python.tar.gz, or what else `batch` finds in its files."""
     parts = []
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         for name in CIFAR_BATCHES[split]:
             member = archive.extractfile(f"cifar-10-batches-py/{name}")
             if member is None:
                 raise ValueError(f"no file {name} in the archive")
-            parts.append(_cifar_batch(member.read()))
+            parts.append(batch(member.read()))
     return np.concatenate(parts)
-
-
-def _cifar_batch(content: bytes) -> NDArray[np.uint8]:
-    """Those of one of its files: rows of 3 x 32 x 32 values, channels first."""
-    rows = formats.unpickle_arrays(io.BytesIO(content))["data"]
-    return rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy()
 
 
 def _svhn(content: bytes, split: str) -> NDArray[np.uint8]:
     return formats.parse_mat(content, "X").transpose(3, 0, 1, 2).copy()  # (32, 32, 3, N) there
+
+
+def _svhn_labels(content: bytes, split: str) -> NDArray[np.uint8]:
+    return formats.parse_mat(content, "y").ravel() % 10  # (N, 1) there, with 10 for the digit 0
 
 
 def _like_mnist(folder: str, url: str, train: str, test: str) -> dict[str, Source]:
@@ -136,23 +151,73 @@ SOURCES = {
 }
 
 
+def _labels_like_mnist(folder: str, train: str, test: str) -> dict[str, Source]:
+    """The labels of the same data set."""
+    return {
+        split: Source(
+            source.path.replace("images-idx3", "labels-idx1"),
+            source.url.replace("images-idx3", "labels-idx1"),
+            md5,
+            _labels_gz,
+            source.shape[:1],
+            {name.replace("images-idx3", "labels-idx1"): None for name in source.unpacked},
+            formats.parse_idx,
+        )
+        for (split, source), md5 in zip(SOURCES[folder].items(), (train, test), strict=True)
+    }
+
+
+LABELS = {
+    "fashion-mnist": _labels_like_mnist(
+        "fashion-mnist", "25c81989df183df01b3e8a0aad5dffbe", "bb300cfdad3c16e7a12a480ee83cd310"
+    ),
+    "kmnist": _labels_like_mnist(
+        "kmnist", "e144d726b3acfaa3e44228e80efcd344", "7320c461ea6c1c855c0b718fb2a4b134"
+    ),
+    "cifar10": {
+        split: replace(
+            source,
+            parse=partial(_cifar, batch=_cifar_batch_labels),
+            parse_unpacked=_cifar_batch_labels,
+            shape=source.shape[:1],
+        )
+        for split, source in SOURCES["cifar10"].items()
+    },
+    "svhn": {
+        split: replace(source, parse=_svhn_labels, shape=source.shape[:1])
+        for split, source in SOURCES["svhn"].items()
+    },
+}  # the files of their pictures, or files beside them
+
+
 def images(dataset: str, split: str, data_dir: str, say: Say = print) -> NDArray[np.uint8]:
     """All pictures of a split, `train` or `test`, of a data set: (N, H, W, C) uint8.
 
     Fetched if they are not there. UserError if they cannot be, or if a file that lies there is
     another one: that is a person's, and stays what it is.
     """
-    source = SOURCES[dataset][split]
+    return _held(dataset, SOURCES[dataset][split], split, data_dir, say)
+
+
+def labels(dataset: str, split: str, data_dir: str, say: Say = print) -> NDArray[np.uint8]:
+    """The classes of images()' pictures, 0 to 9: (N,) uint8; fetched and refused as they are."""
+    return _held(dataset, LABELS[dataset][split], split, data_dir, say)
+
+
+def _held(dataset: str, source: Source, split: str, data_dir: str, say: Say) -> NDArray[np.uint8]:
+    """What the file of a source holds, fetched if it is not there."""
     path = Path(data_dir, source.path)
     try:
-        found = _found(dataset, split, data_dir)
+        found = _found(dataset, source, split, data_dir)
         if found is None:
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(path.with_name(f".{path.name}.lock")):
-                found = _found(dataset, split, data_dir)  # another process may have been first
+                found = _found(
+                    dataset, source, split, data_dir
+                )  # another process may have been first
                 if found is None:
                     download(dataset, source.url, source.md5, path, say)
-                    found = _found(dataset, split, data_dir)
+                    found = _found(dataset, source, split, data_dir)
     except OSError as error:
         raise UserError(
             f"The data folder {data_dir} cannot be used ({error.strerror or error}); "
@@ -169,9 +234,8 @@ def is_there(dataset: str, split: str, data_dir: str) -> bool:
     return any(names and all(Path(data_dir, n).is_file() for n in names) for names in kinds)
 
 
-def _found(dataset: str, split: str, data_dir: str) -> NDArray[np.uint8] | None:
-    """The pictures of a split if its files lie in the data folder."""
-    source = SOURCES[dataset][split]
+def _found(dataset: str, source: Source, split: str, data_dir: str) -> NDArray[np.uint8] | None:
+    """What a source holds if its files lie in the data folder."""
     path = Path(data_dir, source.path)
     content = _content(dataset, path, source.md5)
     if content is not None:

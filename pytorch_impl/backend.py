@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from pytorch_impl.canonical import from_canonical, to_canonical
 from pytorch_impl.compiled import compile_step, train_chunk
 from pytorch_impl.device import PACKAGES, describe, threads
+from pytorch_impl.features import feature_maps, features, guided_gradients
 from pytorch_impl.inference import generate, outputs
 from pytorch_impl.state import TrainState, make_state
 
 __all__ = [
-    "PACKAGES", "compile_step", "describe", "from_canonical", "generate", "make_state", "outputs",
-    "threads", "to_canonical", "train_chunk",
+    "PACKAGES", "compile_step", "describe", "feature_maps", "features", "from_canonical",
+    "generate", "guided_gradients", "make_state", "outputs", "threads", "to_canonical",
+    "train_chunk",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from pytorch_impl.state import TrainState
 from pytorch_impl.step import scale_images
@@ -17,7 +20,8 @@ def generate(state: TrainState, noise: NDArray[np.float32]) -> NDArray[np.floati
     noise (N, Z) -> (N, H, W, C) in (-1, 1).
     """
     z = torch.from_numpy(noise).to(state.device, state.dtype)
-    images = _evaluated(state.average or state.generator, z)  # (N, C, H, W)
+    with evaluating(state.average or state.generator) as G:
+        images = G(z)  # (N, C, H, W)
     return images.permute(0, 2, 3, 1).cpu().numpy()
 
 
@@ -31,21 +35,23 @@ def outputs(
     """
     real = scale_images(torch.from_numpy(images).to(state.device), state.dtype)
     z = torch.from_numpy(noise).to(state.device, state.dtype)
-    D = state.discriminator
+    with evaluating(state.discriminator) as D:
+        evaluated = D(real).cpu().numpy()
     return {
-        "logits": D(real).cpu().numpy(),
-        "logits_evaluation": _evaluated(D, real).cpu().numpy(),
+        "logits": state.discriminator(real).cpu().numpy(),
+        "logits_evaluation": evaluated,
         "images_training": state.generator(z).permute(0, 2, 3, 1).cpu().numpy(),
         "images_evaluation": generate(state, noise),
     }
 
 
-def _evaluated(network: nn.Module, x: Tensor) -> Tensor:
-    """A network's output in evaluation mode: by running statistics, it does not depend on its
-    batch-mates."""
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[nn.Module]:
+    """A network in evaluation mode: by running statistics, what it gives does not depend on the
+    images' batch-mates."""
     training = network.training
     network.eval()
     try:
-        return network(x)
+        yield network
     finally:
         network.train(training)

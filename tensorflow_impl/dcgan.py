@@ -77,13 +77,18 @@ class Discriminator(tf.Module):
         setattr(self, f"conv{self.levels + 1}", last)
 
     def __call__(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        x = leaky_relu(self.conv1(x), LEAKY_SLOPE)  # (N, S/2, S/2, width)
-        for number in range(2, self.levels + 1):
-            x = getattr(self, f"conv{number}")(x)  # half the size, twice the filters
-            x = getattr(self, f"norm{number}")(x, training)
-            x = leaky_relu(x, LEAKY_SLOPE)
+        *_, x = self.maps(x, training)
         x = getattr(self, f"conv{self.levels + 1}")(x)  # (N, 1, 1, 1), from (N, 4, 4, filters)
         return tf.reshape(x, (-1, 1))  # (N, 1)
+
+    def maps(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
+        """What each convolution but the last gives, activated: features.py shows them."""
+        maps = [leaky_relu(self.conv1(x), LEAKY_SLOPE)]  # (N, S/2, S/2, width)
+        for number in range(2, self.levels + 1):
+            x = getattr(self, f"conv{number}")(maps[-1])  # half the size, twice the filters
+            x = getattr(self, f"norm{number}")(x, training)
+            maps.append(leaky_relu(x, LEAKY_SLOPE))
+        return maps
 
 
 class Generator(tf.Module):

@@ -80,18 +80,22 @@ class Discriminator(tf.Module):
         self.dense2 = Dense(1024, 1, dtype)
 
     def __call__(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:  # the same either way
-        # Max pooling and LeakyReLU with a positive slope commute, gradients included (the maximum
-        # is at the same place), so we pool first and leave LeakyReLU a quarter of the values.
-        x = self.conv1(x)  # (N, 24, 24, 32)
-        x = tf.nn.max_pool2d(x, 2, 2, "VALID")  # (N, 12, 12, 32)
-        x = leaky_relu(x, LEAKY_SLOPE)
-        x = self.conv2(x)  # (N, 8, 8, 64)
-        x = tf.nn.max_pool2d(x, 2, 2, "VALID")  # (N, 4, 4, 64)
-        x = leaky_relu(x, LEAKY_SLOPE)
+        _, x = self.maps(x)  # (N, 4, 4, 64)
         x = tf.reshape(x, (-1, 4 * 4 * 64))  # (N, 1024), in (H, W, C) order; PyTorch's is (C, H, W)
         x = self.dense1(x)  # (N, 1024)
         x = leaky_relu(x, LEAKY_SLOPE)
         return self.dense2(x)  # (N, 1)
+
+    def maps(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
+        """What each convolution gives, pooled and activated: features.py shows them."""
+        # Max pooling and LeakyReLU with a positive slope commute, gradients included (the maximum
+        # is at the same place), so we pool first and leave LeakyReLU a quarter of the values.
+        x = self.conv1(x)  # (N, 24, 24, 32)
+        x = tf.nn.max_pool2d(x, 2, 2, "VALID")  # (N, 12, 12, 32)
+        first = leaky_relu(x, LEAKY_SLOPE)
+        x = self.conv2(first)  # (N, 8, 8, 64)
+        x = tf.nn.max_pool2d(x, 2, 2, "VALID")  # (N, 4, 4, 64)
+        return [first, leaky_relu(x, LEAKY_SLOPE)]
 
 
 class Generator(tf.Module):

@@ -19,10 +19,7 @@ shown with the reason. The page is compare/report/page/, its data one JSON objec
 
 from __future__ import annotations
 
-import base64
 import datetime
-import hashlib
-import json
 import math
 import os
 import sys
@@ -42,11 +39,13 @@ from compare.parity.rungs import TITLES, worst_of_rungs
 from compare.quality import evaluate
 from compare.quality.pictures import columns_of
 from compare.quality.scorer import EXTRACTOR_SHA256, MEASURES, Columns
-from compare.report import certificate, forward, records
+from compare.report import certificate, document, forward, records
 from compare.report.records import Record
 
 PAGE = Path(__file__).with_name("page")
-SCRIPTS = ("plot.js", "walk.js", "base.js", "pictures.js", "figures.js", "page.js")
+SCRIPTS = (
+    "parts.js", "plot.js", "walk.js", "base.js", "pictures.js", "figures.js", "page.js",
+)  # fmt: skip
 FIGURES = ROOT / "docs" / "figures"
 WEIGHTS = "weights"
 MEASURED = "mnist28"  # networks of measurements that do not name theirs
@@ -107,7 +106,7 @@ def write(
             old.unlink()
         data["runs"] = [_with_weights(record, index, out) for index, record in enumerate(runs)]
         path = out / "index.html"
-        write_atomically(path, page(data).encode())
+        write_atomically(path, document.made(PAGE, SCRIPTS, data).encode())
         return path
     except OSError as error:
         raise UserError(
@@ -253,46 +252,6 @@ def quality(runs: list[Record]) -> dict[str, Any]:
         "extractor": EXTRACTOR_SHA256[:12],
         "bands": bands,
     }
-
-
-# ------------------------------------------------------------------ the page
-
-
-def page(data: dict[str, Any]) -> str:
-    """The page with its data in it: one style, one script, both allowed by their hash alone."""
-    style = (PAGE / "style.css").read_text()
-    parts = "\n".join((PAGE / name).read_text() for name in SCRIPTS)
-    script = f"'use strict';\n(() => {{\n{parts}\n}})();\n"
-    template = (PAGE / "template.html").read_text()
-    strings = json.loads((PAGE / "strings.json").read_text())
-    filled = {
-        # 'self' and file: are for weights/ alone, served or from disk; no other address is allowed.
-        "policy": f"default-src 'none'; script-src {_hash(script)} 'self' file:; "
-        f"style-src {_hash(style)}; img-src data:; base-uri 'none'; form-action 'none'",
-        "style": style,
-        "script": script,
-        "strings": embedded(strings),
-        "data": embedded(data),
-    }
-    for name, content in filled.items():
-        before, after = template.split(f"{{{{{name}}}}}")
-        template = before + content + after
-    return template
-
-
-def _hash(content: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
-
-
-def embedded(value: Any) -> str:
-    """A value as JSON that may stand in a <script> element: no markup in it can end that.
-
-    NaN and infinity, which JSON does not have, become null.
-    """
-    finite = json.loads(json.dumps(value), parse_constant=lambda name: None)
-    text = json.dumps(finite, ensure_ascii=False, allow_nan=False)
-    text = text.encode(errors="replace").decode()  # half a character, which UTF-8 does not have
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def main() -> None:

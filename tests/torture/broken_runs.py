@@ -21,7 +21,7 @@ from common.plan import Plan, TrainArguments, make_plan
 from common.run import Run
 from compare.quality import evaluate
 from compare.report import build as report
-from compare.report import certificate, records
+from compare.report import certificate, document, records
 from tests.torture.cases import KINDS, SETTINGS, STEP, TEXTS, Case, good_run, put
 
 NAMES = (
@@ -61,7 +61,7 @@ def resume(path: Path) -> Plan:
 def show(record: records.Record) -> None:
     """Put a run on the report's page. Raises ValueError if that is no JSON in UTF-8."""
     page = {"run": records.to_page(record), "quality": report.quality([record])}
-    json.loads(report.embedded(page).encode())
+    json.loads(document.embedded(page).encode())
 
 
 def read(run: Path) -> str | None:

@@ -28,7 +28,7 @@ from common.outputs import read_metrics
 from compare import runs
 from compare.quality import evaluate
 from compare.report import build as report
-from compare.report import records
+from compare.report import document, records
 from tests.tiny import tiny_architecture
 from tests.torture import broken, broken_data, broken_runs, cases, files, sound, targets
 from tests.torture.cases import SETTINGS, good_run, put
@@ -273,7 +273,7 @@ def test_a_broken_config_is_a_sentence(content: str, tmp_path: Path) -> None:
 
 
 def test_half_a_character_does_not_spoil_the_page() -> None:
-    assert json.loads(report.embedded({"x": "a\ud800b"}).encode()) == {"x": "a?b"}
+    assert json.loads(document.embedded({"x": "a\ud800b"}).encode()) == {"x": "a?b"}
 
 
 def test_a_checkpoint_that_is_none_does_not_spoil_the_certificate(tmp_path: Path) -> None:

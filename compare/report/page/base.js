@@ -1,56 +1,8 @@
-// The report: reads its data, keeps one state (step, engines, language ...) and draws from it:
-// here the data, the words, the state and the small parts that the other scripts draw with.
-// All text enters the page as text nodes, so that no name or message can become markup.
-
-const read = (id) => JSON.parse(document.getElementById(id).textContent);
-const DATA = read('data'), STRINGS = read('strings');
-const $ = (id) => document.getElementById(id);
-
-function h(tag, attributes, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes || {})) {
-    if (value === true) element.setAttribute(name, ''); else if (value !== false && value != null) element.setAttribute(name, value);
-  }
-  element.append(...children.flat().filter((child) => child != null));
-  return element;
-}
-
-// ------------------------------ words and numbers
-
-function t(key, values) {
-  const text = STRINGS[state.lang][key] ?? STRINGS.en[key] ?? key;
-  return text.replace(/\{(\w+)\}/g, (whole, name) => (values && values[name] != null ? values[name] : whole));
-}
-
-// `code` in a sentence becomes a code element.
-const rich = (text) => text.split('`').map((part, i) => (i % 2 ? h('code', {}, part) : part));
-
-const commas = (text) => text.replace(/^-?\d+/, (d) => d.replace(/\B(?=(\d{3})+$)/g, ','));
-const grouped = (x) => commas(String(Math.round(x * 1e6) / 1e6));
-const fixed = (x, digits) => (x == null || !Number.isFinite(x) ? '–' : commas(x.toFixed(digits)));
-const power = (n) => `10${[...String(n)].map((c) => (c === '-' ? '⁻' : '⁰¹²³⁴⁵⁶⁷⁸⁹'[c])).join('')}`;
-function small(x) {
-  if (x == null) return '–';
-  if (x === 0) return '0';
-  const [mantissa, exponent] = x.toExponential(1).split('e');
-  return Number(exponent) >= -2 && Number(exponent) < 4 ? String(Number(x.toPrecision(2))) : `${mantissa} × ${power(Number(exponent))}`;
-}
-function tick(y) {
-  if (y === 0) return '0';
-  const exponent = Math.floor(Math.log10(Math.abs(y)) + 1e-9);
-  return exponent < -3 || exponent > 5 ? power(exponent) : grouped(y);
-}
-function duration(seconds) {
-  if (seconds == null) return '–';
-  if (seconds < 100) return `${fixed(seconds, seconds < 10 ? 1 : 0)} s`;
-  return seconds < 6000 ? `${fixed(seconds / 60, 1)} min` : `${fixed(seconds / 3600, 1)} h`;
-}
+// The report: its runs, and the one state (step, engines, language ...) that it draws from.
 
 // ------------------------------ runs
 
-const TITLES = { pytorch: 'PyTorch', tensorflow: 'TensorFlow', keras: 'Keras · TensorFlow', 'keras-torch': 'Keras · PyTorch', 'keras-jax': 'Keras · JAX' };
 const ORDER = Object.keys(TITLES);
-const engineTitle = (name) => TITLES[name] || name;
 const hue = (engine) => `c${Math.max(0, ORDER.indexOf(engine))}`;
 const many = (name) => new Set(DATA.runs.map((run) => run[name]).filter((each) => each != null)).size > 1;
 const RUNS = DATA.runs.map((run, index) => {
@@ -99,9 +51,7 @@ function fromHash() {
   state.a = has(given.get('a')) ? given.get('a') : first;
   state.b = has(given.get('b')) ? given.get('b') : second;
   state.view = ['swipe', 'difference'].includes(given.get('view')) ? given.get('view') : 'swipe';
-  const languages = [given.get('lang'), ...(navigator.languages || [])];
-  state.lang = languages.map((name) => (name || '').slice(0, 2)).find((name) => STRINGS[name]) || 'en';
-  state.theme = ['light', 'dark'].includes(given.get('theme')) ? given.get('theme') : 'auto';
+  wordsFromHash(given);
 }
 
 function toHash() {
@@ -109,8 +59,7 @@ function toHash() {
   if (STEPS.length) kept.set('step', state.step);
   if (state.off.size) for (const run of RUNS) if (!state.off.has(run.key)) kept.append('engines', run.key);
   if (pictured.length > 1) { kept.set('a', state.a); kept.set('b', state.b); kept.set('view', state.view); }
-  kept.set('lang', state.lang);
-  if (state.theme !== 'auto') kept.set('theme', state.theme);
+  wordsToHash(kept);
   history.replaceState(null, '', `#${kept}`);
 }
 
@@ -125,27 +74,6 @@ const named = (run) => [swatch(run), label(run)];
 function key(run) {
   const line = s('line', { x1: 0, x2: 24, y1: 5, y2: 5, 'stroke-dasharray': DASHES[run.dash % DASHES.length] });
   return s('svg', { class: `key ${run.color}`, viewBox: '0 0 24 10', 'aria-hidden': 'true' }, line);
-}
-
-// heads: words, those beginning with < to the left. rows: { class, cells }, the first cell its head.
-function table(heads, rows, kind = '') {
-  const left = heads.map((head) => head.startsWith('<'));
-  const cell = (content, i) => h(i ? 'td' : 'th', { scope: i ? null : 'row', class: left[i] ? 'l' : null }, content);
-  return h('table', { class: kind },
-    h('thead', {}, h('tr', {}, heads.map((head, i) => h('th', { scope: 'col', class: left[i] ? 'l' : null }, head.replace('<', ''))))),
-    h('tbody', {}, rows.map((row) => h('tr', { class: row.class || null }, row.cells.map((content, i) => {
-      const made = cell(content ?? '–', i);
-      if (row.bar === i) made.classList.add('bar-cell');
-      return made;
-    })))));
-}
-
-function choice(box, values, current, set, word = (value) => t(`${box.id}_${value}`)) {
-  box.replaceChildren(...values.map((value) => {
-    const input = h('input', { type: 'radio', name: box.id, value, checked: value === current });
-    input.addEventListener('change', () => set(value));
-    return h('label', {}, input, h('span', {}, word(value)));
-  }));
 }
 
 const failure = (run, { kind, status, tail } = run.outcome) => h('div', { class: 'fail' },

@@ -54,15 +54,7 @@ function captions() {
 const limit = () => { const row = benchRows().find((each) => each.precision === state.precision && each.limit_ms); return row ? fixed(row.limit_ms, 1) : '–'; };
 
 function draw() {
-  document.documentElement.lang = state.lang === 'zh' ? 'zh-CN' : 'en';
-  if (state.theme === 'auto') delete document.documentElement.dataset.theme; else document.documentElement.dataset.theme = state.theme;
-  for (const element of document.querySelectorAll('[data-t]')) element.replaceChildren(...rich(t(element.dataset.t)));
-  for (const element of document.querySelectorAll('[data-label]')) element.setAttribute('aria-label', t(element.dataset.label));
-  for (const box of document.querySelectorAll('.scroll')) box.setAttribute('aria-label', t('scroll'));
-  for (const element of document.querySelectorAll('[data-role]')) element.setAttribute('aria-roledescription', t(element.dataset.role));
-  $('language').textContent = t('other_language'); $('language').lang = state.lang === 'zh' ? 'en' : 'zh-CN';
-  $('theme').textContent = { auto: '◐', light: '☀', dark: '☾' }[state.theme];
-  $('theme').setAttribute('aria-label', t('theme', { theme: t(`theme_${state.theme}`) })); $('theme').title = $('theme').getAttribute('aria-label');
+  drawWords();
   playLabel();
   const finished = RUNS.filter((run) => !run.outcome), engines = [...new Set(RUNS.map((run) => engineTitle(run.engine)))];
   const list = (name) => [...new Set(RUNS.map((run) => run[name]).filter((each) => each != null))].join(', ');
@@ -120,8 +112,7 @@ function main() {
   $('step').max = Math.max(0, STEPS.length - 1);
   $('step').addEventListener('input', (event) => setStep(Number(event.target.value)));
   $('play').addEventListener('click', play);
-  $('language').addEventListener('click', () => { state.lang = state.lang === 'zh' ? 'en' : 'zh'; draw(); toHash(); });
-  $('theme').addEventListener('click', () => { state.theme = { auto: 'light', light: 'dark', dark: 'auto' }[state.theme]; draw(); toHash(); });
+  wordEvents(() => { draw(); toHash(); });
   $('target').addEventListener('input', (event) => { state.target = Number(event.target.value) || null; timesTable(); plots[3].draw(); });
   pairEvents();
   if (walkers.length) walkEvents();
