@@ -164,5 +164,5 @@ def accuracy(train: Split, test: Split, strength: float) -> float:
     of each class against the others, with squared hinge loss."""
     from sklearn.svm import LinearSVC
 
-    svm = LinearSVC(C=strength, tol=TOLERANCE, random_state=0)
+    svm = LinearSVC(C=strength, dual=True, tol=TOLERANCE, random_state=0)
     return float(svm.fit(*train).score(*test))

@@ -24,6 +24,7 @@ from compare.worker import Worker
 Floats = NDArray[np.floating[Any]]
 Images = NDArray[np.uint8]  # (N, H, W, C)
 
+HELD_OUT = 10_000  # images, at most
 SEED = 1  # of the samples' noise, as `sample` has it
 
 
@@ -110,8 +111,8 @@ class Subject:
 
     @functools.cached_property
     def held_out(self) -> Images | None:
-        """10,000 images it was not trained on, at most; None of a folder."""
-        dataset = datasets.held_out(self.config, 10_000, _silent)
+        """HELD_OUT images it was not trained on, at most; None of a folder."""
+        dataset = datasets.held_out(self.config, HELD_OUT, _silent)
         return None if dataset is None else dataset.gather(np.arange(dataset.shape[0]))
 
     @property
@@ -122,7 +123,7 @@ class Subject:
     def labels(self, split: datasets.Split) -> NDArray[np.uint8]:
         """The classes of `training` (`train`) or of `held_out` (`test`)."""
         found = datasets.labels(self.config, split, _silent)
-        return found if split == "train" else found[:10_000]
+        return found if split == "train" else found[:HELD_OUT]
 
     def noise(self, count: int, seed: int = SEED) -> NDArray[np.float32]:
         """Noise (count, Z) in [-1, 1)."""

@@ -16,6 +16,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +36,11 @@ def md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
+def written(count: int) -> NDArray[np.uint8]:
+    """SVHN's labels as its files have them: (N, 1), 10 for the digit 0."""
+    return (np.arange(count, dtype=np.uint8) * 3 % 10 + 8)[:, None].clip(1, 10)
+
+
 def pixels(count: int, *shape: int) -> NDArray[np.uint8]:
     return (np.arange(count * int(np.prod(shape))) * 7 % 251).astype(np.uint8).reshape(-1, *shape)
 
@@ -44,7 +50,8 @@ def pixels(count: int, *shape: int) -> NDArray[np.uint8]:
 
 def batch_of(rows: NDArray[np.uint8]) -> bytes:
     """A file of CIFAR: (n, 3072) uint8, pickled by Python 2."""
-    return python2_pickle({b"batch_label": b"x", b"labels": [0] * len(rows), b"data": rows})
+    labels = [int(row[0]) % 10 for row in rows]
+    return python2_pickle({b"batch_label": b"x", b"labels": labels, b"data": rows})
 
 
 def element(kind: int, content: bytes) -> bytes:
@@ -95,10 +102,14 @@ FILES = {  # the content of the file of each split, and its pictures
     ("fashion-mnist", split): (gzip.compress(formats.idx(pixels(n, 28, 28)), mtime=0), n)
     for split, n in (("train", 5), ("test", 3))
 }
+LABEL_FILES = {  # and of the labels where they have one of their own
+    split: gzip.compress(formats.idx((np.arange(n) * 3 % 10).astype(np.uint8)), mtime=0)
+    for split, n in (("train", 5), ("test", 3))
+}
 FILES |= {("cifar10", "train"): (archive(), 10)}
 FILES |= {("cifar10", "test"): (FILES["cifar10", "train"][0], 2)}
 FILES |= {
-    ("svhn", split): (mat(compressed(matrix("X", x)), compressed(matrix("y", pixels(1)))), n)
+    ("svhn", split): (mat(compressed(matrix("X", x)), compressed(matrix("y", written(n)))), n)
     for (split, x), n in zip(SVHN.items(), (5, 2), strict=True)
 }
 ALL = pytest.mark.parametrize(("dataset", "split"), list(FILES))
@@ -164,6 +175,19 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Mirror]]:
                 },
             )
             monkeypatch.setitem(named.SOURCES[dataset], split, small)
+            labels = named.LABELS[dataset][split]
+            changes: dict[str, Any] = {"url": small.url, "md5": small.md5, "shape": (count,)}
+            if dataset == "fashion-mnist":
+                name = Path(labels.path).name
+                Here.files[name] = LABEL_FILES[split]
+                changes |= {
+                    "url": f"http://127.0.0.1:{server.server_port}/{name}",
+                    "md5": md5(LABEL_FILES[split]),
+                }
+            else:
+                changes["unpacked"] = small.unpacked
+            labels = dataclasses.replace(labels, **changes)
+            monkeypatch.setitem(named.LABELS[dataset], split, labels)
         yield Here
         server.shutdown()
         thread.join()
@@ -239,6 +263,42 @@ def test_a_run_gets_its_images_with_a_margin_and_what_is_held_out(
         held_out = datasets.held_out(config, 2, said.append)
         assert held_out is not None
         assert held_out.shape == (2, *wanted.shape[1:])
+
+
+@ALL
+def test_labels_lie_in_the_same_file_or_beside_it(
+    tmp_path: Path, mirror: type[Mirror], dataset: str, split: str
+) -> None:
+    count = FILES[dataset, split][1]
+    wanted = np.arange(count) * 3 % 10
+    if dataset == "svhn":
+        wanted = written(count)[:, 0] % 10
+        assert (written(count) == 10).any()  # which is the digit 0
+    elif dataset == "cifar10":
+        wanted = np.array([row[0] % 10 for n in named.CIFAR_BATCHES[split] for row in CIFAR[n]])
+    named.images(dataset, split, str(tmp_path))
+    found = named.labels(dataset, split, str(tmp_path))
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, wanted)
+    assert len(mirror.asked) == (2 if dataset == "fashion-mnist" else 1)
+    config = Config(dataset=dataset, data_dir=str(tmp_path), train_images=2, architecture="dcgan")
+    which: datasets.Split = "train" if split == "train" else "test"
+    np.testing.assert_array_equal(
+        datasets.labels(config, which), wanted[:2] if split == "train" else wanted
+    )
+
+
+def test_labels_of_unpacked_files(tmp_path: Path, mirror: type[Mirror]) -> None:
+    batches = tmp_path / "cifar-10-batches-py"
+    batches.mkdir()
+    for name, content in CIFAR_FILES.items():
+        (batches / name).write_bytes(content)
+    (raw := tmp_path / "FashionMNIST" / "raw").mkdir(parents=True)
+    (raw / "train-labels-idx1-ubyte").write_bytes(gzip.decompress(LABEL_FILES["train"]))
+    found = named.labels("cifar10", "train", str(tmp_path))
+    assert found.tolist() == [row[0] % 10 for n in named.CIFAR_BATCHES["train"] for row in CIFAR[n]]
+    assert named.labels("fashion-mnist", "train", str(tmp_path)).tolist() == [0, 3, 6, 9, 2]
+    assert mirror.asked == []
 
 
 # ------------------------------------------------------------------ interrupted

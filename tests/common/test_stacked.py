@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from common import datasets
-from common.config import Config
+from common.config import Config, UserError
 from common.stacked import HELD_OUT, MARGIN, StackedDigits, pad
 
 
@@ -41,6 +41,21 @@ def test_each_channel_is_a_digit_with_a_margin() -> None:
     found[:, MARGIN:-MARGIN, MARGIN:-MARGIN] = 0
     assert not found.any()
     np.testing.assert_array_equal(pad(found[:, 2:-2, 2:-2]), found)
+
+
+def test_its_labels_are_those_of_the_first_channel(data_dir: str) -> None:
+    config = Config(dataset="stacked-mnist", data_dir=data_dir, train_images=50)
+    truth = datasets.mnist_labels(data_dir, "train")
+    stacked = datasets.load(config)
+    assert isinstance(stacked, StackedDigits)
+    found = datasets.labels(config, "train")
+    np.testing.assert_array_equal(found, truth[stacked.drawn[:, 0]])
+    held_out = datasets.labels(config, "test")
+    assert held_out[0] == datasets.mnist_labels(data_dir, "t10k")[5978]  # see the golden draws
+    plain = Config(data_dir=data_dir, train_images=50)
+    np.testing.assert_array_equal(datasets.labels(plain, "train"), truth[:50])
+    with pytest.raises(UserError, match="have no labels"):
+        datasets.labels(Config(dataset="drawn", image_size=32), "train")
 
 
 def test_more_images_begin_with_the_same_ones() -> None:

@@ -19,7 +19,7 @@ const titled = (words, ...content) => h('div', { class: 'titled' }, h('h4', {}, 
 
 function claimsTable() {
   const rows = Object.entries(DATA.claims).map(([name, found]) => ({ cells: [t(`claim_${name}`), t(`where_${name}`), verdict(found)] }));
-  $('claims').replaceChildren(table([t('claim'), `<${t('where')}`, `<${t('verdict')}`], rows, 'wrap'));
+  $('claims').replaceChildren(table([`<${t('claim')}`, `<${t('where')}`, `<${t('verdict')}`], rows, 'wrap'));
 }
 
 function featuresTable() {
@@ -29,14 +29,14 @@ function featuresTable() {
   const rows = found.rows.map((row) => ({ cells: [t(`set_${row.name}`), grouped(row.features), `${percent(row.few_mean)} ± ${fixed(100 * row.few_spread, 1)}`, percent(row.all, 2)] }));
   const paper = found.paper;
   if (paper) rows.push({ class: 'band', cells: [t('paper_row', { table: paper.table, images: grouped(paper.images) }), grouped(28672), percent(paper.few && paper.few / 100), percent(paper.all && paper.all / 100)] });
-  $('features').replaceChildren(table([t('set'), t('numbers'), t('labels', { n: grouped(found.few) }), t('labels', { n: grouped(found.count) })], rows));
+  $('features').replaceChildren(table([`<${t('set')}`, t('numbers'), t('labels', { n: grouped(found.few) }), t('labels', { n: grouped(found.count) })], rows));
 }
 
 function walkFigures() {
   const { generator, memorised } = DATA.walk;
   $('walk-pictures').replaceChildren(...['generator', 'memorised'].map((name) => titled(t(`walk_${name}`), sheet(PICTURES.walk[name], t(`walk_${name}`)))));
   const row = (name, each) => ({ cells: [t(`walk_${name}`), `${fixed(each.ratio, 2)} ± ${fixed(each.spread, 2)}`, percent(each.still)] });
-  $('walk-table').replaceChildren(table([t('walk'), t('ratio'), t('still')], [row('generator', generator), row('memorised', memorised)]));
+  $('walk-table').replaceChildren(table([`<${t('walk')}`, t('ratio'), t('still')], [row('generator', generator), row('memorised', memorised)]));
 }
 
 function seenFigures() {
@@ -45,7 +45,7 @@ function seenFigures() {
   $('seen-table').hidden = !found.trained;
   if (!found.trained) return;
   const row = (name) => ({ cells: [t(`seen_${name}`), `${percent(found[name].mean)} ± ${fixed(100 * found[name].spread, 1)}`, percent(found[name].largest)] });
-  $('seen-table').replaceChildren(table([t('network'), t('purity', { top: found.top }), t('purest')], [row('trained'), row('untrained'), { class: 'floor', cells: [t('seen_chance'), percent(found.chance), '–'] }]));
+  $('seen-table').replaceChildren(table([`<${t('network')}`, t('purity', { top: found.top }), t('purest')], [row('trained'), row('untrained'), { class: 'floor', cells: [t('seen_chance'), percent(found.chance), '–'] }]));
 }
 
 function forgettingFigures() {
@@ -53,7 +53,7 @@ function forgettingFigures() {
   const rows = DATA.forgetting.rows.map((row, i, all) => ({ cells: [
     row.dropped === all[0].dropped ? t(`a_${row.attribute}`) : '', row.dropped === all[0].dropped ? percent(row.score, 0) : '',
     String(row.dropped), kept(row.without), kept(row.chance), same(row.without), same(row.chance)] }));
-  $('forgetting').replaceChildren(table([t('attribute'), t('told'), t('dropped'), t('left_without'), t('left_chance'), t('same_without'), t('same_chance')], rows));
+  $('forgetting').replaceChildren(table([`<${t('attribute')}`, t('told'), t('dropped'), t('left_without'), t('left_chance'), t('same_without'), t('same_chance')], rows));
   $('forgetting-pictures').replaceChildren(...Object.entries(PICTURES.forgetting).map(([name, address]) => titled(t(`a_${name}`), sheet(address, t('forgetting_alt', { name: t(`a_${name}`) })))));
 }
 
@@ -61,7 +61,7 @@ function arithmeticFigures() {
   const rows = DATA.arithmetic.rows.flatMap((row) => ['sum', 'alone'].map((name) => ({ class: name === 'alone' ? 'floor' : null, cells: [
     name === 'sum' ? `${t(`a_${row.attribute}`)}` : '', t(name === 'sum' ? 'with_ab' : 'without_ab', { n: row.exemplars }),
     percent(row[name].attribute), DIGITS ? percent(row[name].class) : null, percent(row[name].both), name === 'sum' ? fixed(row.change, 2) : '']})));
-  $('arithmetic').replaceChildren(table([t('attribute'), `<${t('concepts')}`, t('has'), t('same'), t('both'), t('change')], rows));
+  $('arithmetic').replaceChildren(table([`<${t('attribute')}`, `<${t('concepts')}`, t('has'), t('same'), t('both'), t('change')], rows));
   $('sums').replaceChildren(...Object.entries(PICTURES.arithmetic).map(([name, found]) => titled(t('sum_of', { name: t(`a_${name}`) }),
     sheet(found.concepts, t('concepts_alt')), h('span', { class: 'equals', 'aria-hidden': 'true' }, '→'), sheet(found.sum, t('sum_alt')))));
 }
@@ -69,7 +69,7 @@ function arithmeticFigures() {
 function enginesTable() {
   const rows = DATA.engines.rows.map((row) => ({ cells: [engineTitle(row.engine), ...['features', 'guided', 'maps', 'images'].map((name) => small(row.differences[name]))] }));
   $('s-engines').hidden = !rows.length;
-  $('engines').replaceChildren(table([t('engine'), ...['features', 'guided', 'maps', 'images'].map((name) => t(`e_${name}`))], rows));
+  $('engines').replaceChildren(table([`<${t('engine')}`, ...['features', 'guided', 'maps', 'images'].map((name) => t(`e_${name}`))], rows));
 }
 
 // ------------------------------ sums, live
@@ -155,7 +155,7 @@ function pick(i) {
 }
 
 // A and B: of one digit those with much and little of an attribute. C: of the next digit with little.
-let turn = 0;
+let turn = 2; // 2 and 3 first: a 1 is so narrow that sums with it often fail
 function preset(name) {
   const all = [...CHOICES.classes.keys()], digits = [...new Set(CHOICES.classes)];
   const [p, q] = [digits[turn % digits.length], digits[(turn + 1 + Math.floor(turn / digits.length)) % digits.length]];
