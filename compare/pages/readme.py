@@ -16,7 +16,7 @@ from typing import Any
 
 from common.checkpoint import write_atomically
 from compare.engines import ROOT
-from compare.pages import results, torture
+from compare.pages import paper, results, torture
 from compare.pages.chinese import in_chinese
 from compare.parity.rungs import TITLES, worst_of_rungs
 from compare.quality import bands
@@ -30,7 +30,7 @@ PAGES = (
         f"docs/{name}.md"
         for name in (
             "side-by-side", "side-by-side.zh-CN", "parity", "porting-traps", "porting-traps.zh-CN",
-            "pictures", "speed", "scale", "quality", "torture",
+            "pictures", "speed", "scale", "quality", "paper", "torture",
         )
     ),
 )  # fmt: skip
@@ -178,6 +178,8 @@ def content(name: str, chinese: bool = False) -> str:
         return excerpt(arguments[0], arguments[1:])
     if name == "results":
         return results.block(results.CHINESE if chinese else results.ENGLISH, figures)
+    if kind == "paper" and arguments and arguments[0] in paper.BLOCKS:
+        return paper.BLOCKS[arguments[0]](paper.records())
     if name not in BLOCKS:
         raise ValueError(f"there is no block {name!r}; there are {', '.join(BLOCKS)} and excerpts")
     return BLOCKS[name]()

@@ -43,6 +43,12 @@ ENGLISH = Words(
             "quality.md",
         ),
         (
+            "what did it learn?",
+            "{learned:.1f}% of test digits are told by D's features and 1,000 labels "
+            "({pixels:.1f}% by pixels); of the paper's {claims} claims {holds} hold",
+            "paper.md",
+        ),
+        (
             "what if it breaks?",
             "{tried:,} faults, kills, full disks, broken files and wrong flags, and {fuzzed:,} "
             "fuzzed inputs: {lost} times something was lost",
@@ -77,6 +83,12 @@ CHINESE = Words(
             "quality.md",
         ),
         (
+            "学到了什么？",
+            "用 D 的特征和 1,000 个标签，测试数字的分类正确率为 {learned:.1f}%"
+            "（用像素为 {pixels:.1f}%）；论文的 {claims} 条论断中 {holds} 条成立",
+            "paper.md",
+        ),
+        (
             "坏了怎么办？",
             "{tried:,} 次故障、强制终止、磁盘写满、损坏的文件和错误的参数，"
             "另有 {fuzzed:,} 个模糊测试输入：丢失数据 {lost} 次",
@@ -100,6 +112,12 @@ def measured(figures: Callable[[str], Any]) -> dict[str, float]:
     for row in figures("quality")["rows"]:
         if (row["engine"], row["precision"]) == ("pytorch", "float32"):
             found[row["recipe"]] = row["mean"]["frechet_distance"]
+    paper = figures("paper-published")
+    for row in paper["representations"]["rows"]:
+        if row["name"] in ("trained", "pixels"):
+            found["learned" if row["name"] == "trained" else "pixels"] = 100 * row["few_mean"]
+    found["claims"] = len(paper["claims"])
+    found["holds"] = list(paper["claims"].values()).count("holds")
     rows = torture.rows(figures("torture"))
     fuzzed = sum(row.tried for row in rows if row.fuzzed)
     tried, lost = sum(row.tried for row in rows), sum(row.lost for row in rows)

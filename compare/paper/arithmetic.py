@@ -21,7 +21,8 @@ POOL = 20_000  # samples from which exemplars are taken
 OUTER = 0.2  # share of a digit's samples that have much of an attribute, or little
 LEAST = 30  # samples of each kind that a digit must have to take part
 SUMS = 500  # of each attribute
-EXEMPLARS = (1, 3)  # whose mean is a concept; the paper takes three
+EXEMPLARS = (1, 3, 10)  # whose mean is a concept
+PAPER = 3  # of them in the paper
 CHOICES = 2  # samples of a digit at either end of an attribute that a reader picks from
 NEIGHBOURS, RADIUS = 8, 0.25  # around the sum that is shown, as the paper's figure 7 has them
 DRAWN, AROUND = 106, 107  # purposes of Philox's key
@@ -52,7 +53,7 @@ def pool(subject: Subject, networks: Networks, reader: Reader) -> Pool:
 
 
 def study(samples: Pool, networks: Networks, reader: Reader) -> dict[str, Any]:
-    """For each attribute, and concepts of one and of three samples: how often the sum has the
+    """For each attribute, and concepts of one sample or more: how often the sum has the
     attribute, and the digit that it should have; the same without A and B, which change it."""
     rows, shown = [], {}
     for number, name in enumerate(samples.attributes):
@@ -62,7 +63,7 @@ def study(samples: Pool, networks: Networks, reader: Reader) -> dict[str, Any]:
                 continue
             rows.append({"attribute": name, "exemplars": count}
                         | success(samples, name, taken, networks, reader))  # fmt: skip
-            if count == max(EXEMPLARS):
+            if count == PAPER:
                 shown[f"{name}"] = picture(samples, taken, networks)
     return {"rows": rows, "sums": SUMS, "pool": POOL, "pictures": shown,
             "outer": OUTER, "digits": reader.are_digits}  # fmt: skip

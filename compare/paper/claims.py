@@ -8,6 +8,8 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any
 
+from compare.paper.arithmetic import PAPER
+
 MEMORISED = 0.02  # share of samples that may lie nearer than 99% of real images do
 SMOOTHER = 2.0  # times less abrupt than a walk through memorised images
 FORGOTTEN = 0.1  # more of an attribute that must go than by chance
@@ -79,7 +81,7 @@ def forgetting(found: dict[str, Any]) -> Verdict:
 
 def arithmetic(found: dict[str, Any]) -> Verdict:
     """Section 6.3.2: sums of means of three come out as meant, more often than not."""
-    rows = [row for row in found["rows"] if row["exemplars"] > 1]
+    rows = [row for row in found["rows"] if row["exemplars"] == PAPER]
     return _all_or_none([row["sum"]["both"] > SUMS for row in rows])
 
 
@@ -88,7 +90,7 @@ def three(found: dict[str, Any]) -> Verdict:
     rates: dict[str, dict[int, float]] = {}
     for row in found["rows"]:
         rates.setdefault(row["attribute"], {})[row["exemplars"]] = row["sum"]["both"]
-    return _all_or_none([each[max(each)] > each[min(each)] for each in rates.values()])
+    return _all_or_none([each[PAPER] > each[1] for each in rates.values()])
 
 
 def _all_or_none(each: list[bool]) -> Verdict:

@@ -336,7 +336,8 @@ def small(monkeypatch_module: pytest.MonkeyPatch) -> None:
         (arithmetic, "POOL", 1500), (arithmetic, "SUMS", 20), (arithmetic, "LEAST", 3),
         (forgetting, "COUNT", 300), (forgetting, "DROPPED", (4,)), (forgetting, "CHANCES", 2),
         (subject, "HELD_OUT", 1500), (walks, "COUNT", 100), (walks, "LEGS", 8),
-        (representations, "DRAWS", 2), (representations, "STRENGTHS", (1.0,)), (representations, "CHOOSE", 500),
+        (representations, "DRAWS", 2), (representations, "STRENGTHS", (1.0,)),
+        (representations, "CHOOSE", 500),
     ):  # fmt: skip
         monkeypatch_module.setattr(module, name, value)
 
