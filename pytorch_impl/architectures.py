@@ -1,6 +1,9 @@
-"""Which classes are the networks of an architecture, and with which numbers."""
+"""Which classes are the networks of an architecture, and with which numbers; their modes."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from torch import nn
 
@@ -27,3 +30,15 @@ def make_generator(table: Architecture) -> nn.Module:
 def has_batch_norm(network: nn.Module) -> bool:
     """Does what the network makes of an image depend on the others of its batch?"""
     return any(isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)) for layer in network.modules())
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[nn.Module]:
+    """A network in evaluation mode: by running statistics, what it gives does not depend on the
+    images' batch-mates."""
+    training = network.training
+    network.eval()
+    try:
+        yield network
+    finally:
+        network.train(training)

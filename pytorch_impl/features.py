@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.architecture import FEATURE_GRID
-from pytorch_impl.inference import evaluating
+from pytorch_impl.architectures import evaluating
 from pytorch_impl.state import TrainState
 from pytorch_impl.step import scale_images
 

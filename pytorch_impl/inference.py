@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
+from pytorch_impl.architectures import evaluating
 from pytorch_impl.state import TrainState
 from pytorch_impl.step import scale_images
 
@@ -43,15 +40,3 @@ def outputs(
         "images_training": state.generator(z).permute(0, 2, 3, 1).cpu().numpy(),
         "images_evaluation": generate(state, noise),
     }
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[nn.Module]:
-    """A network in evaluation mode: by running statistics, what it gives does not depend on the
-    images' batch-mates."""
-    training = network.training
-    network.eval()
-    try:
-        yield network
-    finally:
-        network.train(training)

@@ -484,30 +484,34 @@ def test_mistakes_are_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_has_no_labels(tmp_path: Path, command: Command, data_dir: str) -> None:
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+@pytest.fixture(scope="module")
+def folder_run(tmp_path_factory: pytest.TempPathFactory, command: Command, data_dir: str) -> Path:
+    """PyTorch's run of four steps on 40 pictures in a folder."""
+    folder = tmp_path_factory.mktemp("folder")
+    (folder / "pictures").mkdir()
     rng = np.random.default_rng(0)
-    for i in range(20):
-        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(
-            pictures / f"{i}.png"
-        )
-    run = tmp_path / "run"
+    for i in range(40):
+        picture = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(picture).save(folder / "pictures" / f"{i}.png")
     command(
-        "pytorch_impl.train", "--dataset", pictures, "--image-size", 32, "--width", 4, "--steps", 1,
-        "--batch-size", 16, "--data-dir", tmp_path / "data", "--out", run,
+        "pytorch_impl.train", "--dataset", folder / "pictures", "--image-size", 32, "--width", 4,
+        "--steps", 4, "--batch-size", 16, "--data-dir", data_dir, "--out", folder / "run",
     )  # fmt: skip
-    error = command("compare.features", run, "--data-dir", tmp_path / "data", status=2).stderr
+    return folder / "run"
+
+
+def test_a_folder_has_no_labels(folder_run: Path, command: Command, data_dir: str) -> None:
+    error = command("compare.features", folder_run, "--data-dir", data_dir, status=2).stderr
     assert "no labels" in error
     assert error.count("\n") == 1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("which", ["short_run", "colour_run"])
+@pytest.mark.parametrize("which", ["short_run", "colour_run", "folder_run"])
 def test_the_command_from_beginning_to_end(
     which: str, request: pytest.FixtureRequest, command: Command, tmp_path: Path, data_dir: str
 ) -> None:
-    """Every engine, on runs of both architectures."""
+    """Every engine, on runs of both architectures; of a folder, whose pictures have no labels."""
     run = tmp_path / "run"
     shutil.copytree(request.getfixturevalue(which), run)
     out = command("compare.paper", run, "--labels", 2000, "--data-dir", data_dir).stdout

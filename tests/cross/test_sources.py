@@ -14,7 +14,7 @@ FOLDERS = ("pytorch_impl", "tensorflow_impl", "keras_impl")
 # Compared function by function; kernels.py is each framework's own, and so is layers.py, of which
 # PyTorch, the reference, has no need.
 COMPARED = (
-    "networks", "losses", "step", "compiled", "inference", "state", "canonical", "device",
+    "networks", "losses", "step", "compiled", "inference", "features", "state", "canonical", "device",
     "backend", "train", "sample", "convert",
 )  # fmt: skip
 FILES = (*COMPARED, "kernels")

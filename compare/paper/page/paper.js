@@ -15,7 +15,10 @@ function sheet(address, words, zoom = 2) {
 }
 const titled = (words, ...content) => h('div', { class: 'titled' }, h('h4', {}, words), content);
 
-// ------------------------------ the claims
+// Words that speak of digits have others for other pictures.
+const ofPictures = (key) => (!DIGITS && `${key}_pictures` in STRINGS.en ? `${key}_pictures` : key);
+
+// -------- the claims
 
 function claimsTable() {
   const rows = Object.entries(DATA.claims).map(([name, found]) => ({ cells: [t(`claim_${name}`), t(`where_${name}`), verdict(found)] }));
@@ -42,7 +45,7 @@ function walkFigures() {
 function seenFigures() {
   $('seen-pictures').replaceChildren(...['trained', 'untrained'].map((name) => titled(t(`seen_${name}`), sheet(PICTURES.seen[name], t('seen_alt', { name: t(`seen_${name}`) })))));
   const found = DATA.seen;
-  $('seen-table').hidden = !found.trained;
+  $('f-purity').hidden = !found.trained;
   if (!found.trained) return;
   const row = (name) => ({ cells: [t(`seen_${name}`), `${percent(found[name].mean)} ± ${fixed(100 * found[name].spread, 1)}`, percent(found[name].largest)] });
   $('seen-table').replaceChildren(table([`<${t('network')}`, t('purity', { top: found.top }), t('purest')], [row('trained'), row('untrained'), { class: 'floor', cells: [t('seen_chance'), percent(found.chance), '–'] }]));
@@ -72,7 +75,7 @@ function enginesTable() {
   $('engines').replaceChildren(table([`<${t('engine')}`, ...['features', 'guided', 'maps', 'images'].map((name) => t(`e_${name}`))], rows));
 }
 
-// ------------------------------ sums, live
+// -------- sums, live
 
 const CHOICES = PICTURES.choices;
 const noise = float32(CHOICES.noise), Z = RUN.noise_size;
@@ -166,7 +169,7 @@ function preset(name) {
   drawSlots();
 }
 
-// ------------------------------ the whole page
+// -------- the whole page
 
 function captions() {
   const counts = { figure: 0, table: 0 }, found = DATA.representations || {};
@@ -181,12 +184,14 @@ function captions() {
     const kind = figure.classList.contains('table') ? 'table' : 'figure';
     let id = figure.id.replace('-', '_');
     if (id === 'f_neighbours' && DATA.neighbours.held_out == null) id += '_alone';
+    id = ofPictures(id);
     figure.querySelector('figcaption').replaceChildren(h('b', {}, t(kind, { n: ++counts[kind] })), ' ', ...rich(t(id, values)));
   }
 }
 
 function draw() {
   drawWords();
+  for (const key of ['p_forgetting', 'p_arithmetic']) document.querySelector(`[data-t=${key}]`).replaceChildren(...rich(t(ofPictures(key))));
   document.title = t('title');
   $('kicker').textContent = t('kicker', { ...RUN, step: grouped(RUN.step), trained: engineTitle(RUN.trained_by) });
   const found = Object.values(DATA.claims), count = (name) => found.filter((each) => each === name).length;

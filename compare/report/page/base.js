@@ -1,6 +1,4 @@
-// The report: its runs, and the one state (step, engines, language ...) that it draws from.
-
-// ------------------------------ runs
+// The report's runs, and the one state that it draws from.
 
 const ORDER = Object.keys(TITLES);
 const hue = (engine) => `c${Math.max(0, ORDER.indexOf(engine))}`;
@@ -30,7 +28,7 @@ const STEPS = [...new Set(RUNS.flatMap((run) => run.grids))].sort((a, b) => a - 
 const LAST = STEPS.at(-1) ?? 0;
 const pictured = RUNS.filter((run) => run.grids.length);
 
-// ------------------------------ the state, kept in the address
+// -------- the state, kept in the address
 
 const state = {
   step: LAST, off: new Set(), a: null, b: null, view: 'swipe', swipe: 50, theme: 'auto', lang: 'en',
@@ -66,7 +64,7 @@ function toHash() {
 const shown = (runs = RUNS) => runs.filter((run) => !state.off.has(run.key));
 const byKey = (key) => RUNS.find((run) => run.key === key);
 
-// ------------------------------ small parts
+// -------- small parts
 
 const swatch = (run) => h('i', { class: `swatch ${run.color}` });
 const named = (run) => [swatch(run), label(run)];

@@ -1,6 +1,6 @@
 // The tables, and what the plots show.
 
-// ------------------------------ what ran
+// -------- what ran
 
 function runsTable() {
   const heads = ['<' + t('engine'), t('seed'), '<' + t('recipe'), '<' + t('precision'), t('iterations'), t('training'), t('images_s'), '<' + t('machine'), '<' + t('versions'), '<' + t('verdict')];
@@ -24,7 +24,7 @@ const versions = (run) => {
   return found.length ? found.join(', ') : null;
 };
 
-// ------------------------------ certificate
+// -------- certificate
 
 function verdict(holds, otherwise) {
   const [kind, word] = holds == null ? ['open', t(otherwise)] : holds ? ['yes', `✓ ${t('holds')}`] : ['no', `✗ ${t('fails')}`];
@@ -57,7 +57,7 @@ function rungsTable() {
   $('rungs').replaceChildren(table(['<' + t('rung'), '<' + t('precision'), '<' + t('worst_pair'), t('difference'), t('bound'), '<' + t('result')], rows));
 }
 
-// ------------------------------ losses
+// -------- losses
 
 const parted = (DATA.certificate.find((each) => each.name === 'parting') || { figures: {} }).figures.first;
 const longest = Math.max(0, ...RUNS.map((run) => run.metrics.steps.at(-1) ?? 0));
@@ -107,7 +107,7 @@ function divergenceSeries() {
   return found;
 }
 
-// ------------------------------ quality
+// -------- quality
 
 const NAMES = Object.keys(DATA.quality.measures);
 function qualityTable() {
@@ -144,7 +144,7 @@ function timesTable() {
   $('times').replaceChildren(rows.length ? table(['<' + t('engine'), t('reached'), t('at_step'), t('there'), t('at_end'), t('states')], rows) : t('no_scores'));
 }
 
-// ------------------------------ speed
+// -------- speed
 
 function benchRows() {
   const wanted = new Set(RUNS.map((run) => run.engine)), all = DATA.bench ? DATA.bench.rows : [];

@@ -1,5 +1,4 @@
-// What every page is made of: its data, its words, and small parts that the other scripts draw with.
-// Each page has a `state` with its language and theme, and draws from it.
+// What every page is made of: data, words, small parts. A page's `state` has language and theme.
 // All text enters the page as text nodes, so that no name or message can become markup.
 
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
@@ -15,7 +14,7 @@ function h(tag, attributes, ...children) {
   return element;
 }
 
-// ------------------------------ words and numbers
+// -------- words and numbers
 
 function t(key, values) {
   const text = STRINGS[state.lang][key] ?? STRINGS.en[key] ?? key;
@@ -46,7 +45,7 @@ function duration(seconds) {
   return seconds < 6000 ? `${fixed(seconds / 60, 1)} min` : `${fixed(seconds / 3600, 1)} h`;
 }
 
-// ------------------------------ small parts
+// -------- small parts
 
 const TITLES = { pytorch: 'PyTorch', tensorflow: 'TensorFlow', keras: 'Keras · TensorFlow', 'keras-torch': 'Keras · PyTorch', 'keras-jax': 'Keras · JAX' };
 const engineTitle = (name) => TITLES[name] || name;
@@ -72,7 +71,7 @@ function choice(box, values, current, set, word = (value) => t(`${box.id}_${valu
   }));
 }
 
-// ------------------------------ language and colours
+// -------- language and colours
 
 function wordsFromHash(given) {
   const languages = [given.get('lang'), ...(navigator.languages || [])];
@@ -87,15 +86,16 @@ function wordsToHash(kept) {
 
 // The words of the template, and the two buttons that change them.
 function drawWords() {
-  document.documentElement.lang = state.lang === 'zh' ? 'zh-CN' : 'en';
-  if (state.theme === 'auto') delete document.documentElement.dataset.theme; else document.documentElement.dataset.theme = state.theme;
-  for (const element of document.querySelectorAll('[data-t]')) element.replaceChildren(...rich(t(element.dataset.t)));
-  for (const element of document.querySelectorAll('[data-label]')) element.setAttribute('aria-label', t(element.dataset.label));
-  for (const box of document.querySelectorAll('.scroll')) box.setAttribute('aria-label', t('scroll'));
-  for (const element of document.querySelectorAll('[data-role]')) element.setAttribute('aria-roledescription', t(element.dataset.role));
+  const html = document.documentElement, all = (chosen) => document.querySelectorAll(chosen);
+  html.lang = state.lang === 'zh' ? 'zh-CN' : 'en';
+  if (state.theme === 'auto') delete html.dataset.theme; else html.dataset.theme = state.theme;
+  for (const element of all('[data-t]')) element.replaceChildren(...rich(t(element.dataset.t)));
+  for (const element of all('[data-label]')) element.ariaLabel = t(element.dataset.label);
+  for (const box of all('.scroll')) box.ariaLabel = t('scroll');
+  for (const element of all('[data-role]')) element.setAttribute('aria-roledescription', t(element.dataset.role));
   $('language').textContent = t('other_language'); $('language').lang = state.lang === 'zh' ? 'en' : 'zh-CN';
   $('theme').textContent = { auto: '◐', light: '☀', dark: '☾' }[state.theme];
-  $('theme').setAttribute('aria-label', t('theme', { theme: t(`theme_${state.theme}`) })); $('theme').title = $('theme').getAttribute('aria-label');
+  $('theme').title = $('theme').ariaLabel = t('theme', { theme: t(`theme_${state.theme}`) });
 }
 
 function wordEvents(changed) {

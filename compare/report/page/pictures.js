@@ -179,7 +179,7 @@ function pairEvents() {
   $('stack').addEventListener('pointerleave', () => { if (pairPixels) $('pair-text').textContent = pairPixels.text; });
 }
 
-// ------------------------------ the latent walk
+// -------- the latent walk
 
 const noise = {};
 for (const [key, packed] of Object.entries(DATA.noise)) noise[key] = float32(packed);
