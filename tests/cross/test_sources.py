@@ -14,8 +14,8 @@ FOLDERS = ("pytorch_impl", "tensorflow_impl", "keras_impl")
 # Compared function by function; kernels.py is each framework's own, and so is layers.py, of which
 # PyTorch, the reference, has no need.
 COMPARED = (
-    "networks", "losses", "step", "compiled", "inference", "features", "state", "canonical", "device",
-    "backend", "train", "sample", "convert",
+    "networks", "losses", "step", "compiled", "inference", "features", "state", "canonical",
+    "device", "backend", "train", "sample", "convert",
 )  # fmt: skip
 FILES = (*COMPARED, "kernels")
 OWN = ("export_", "import_")
