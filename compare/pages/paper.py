@@ -151,7 +151,7 @@ def engines_block(found: Records) -> str:
 def source_block(found: Records) -> str:
     """Which commands, where, how long."""
     lines = [
-        f"- {title(record)}: `{' '.join(record['command'])}`, {record['seconds']:.0f} s"
+        f"- {title(record)}: `{' '.join(record['command'])}`, step {record['run']['step']:,}"
         for record in found
     ]
     where = ", ".join(sorted({record["processor"] for record in found}))

@@ -36,7 +36,7 @@ def study(subject: Subject, engines: Sequence[Engine]) -> list[dict[str, Any]]:
 def outputs(subject: Subject, engine: Engine) -> dict[str, Floats]:
     """What an engine makes of a run in float64."""
     pictures = subject.training[:COUNT]
-    channels = np.arange(COUNT) % last_filters(subject)
+    channels = np.arange(len(pictures)) % last_filters(subject)
     noise = subject.noise(COUNT)
     with Networks(engine, subject.file, "float64") as networks:
         return {

@@ -64,7 +64,7 @@ def study(samples: Pool, networks: Networks, reader: Reader) -> dict[str, Any]:
             rows.append({"attribute": name, "exemplars": count}
                         | success(samples, name, taken, networks, reader))  # fmt: skip
             if count == PAPER:
-                shown[f"{name}"] = picture(samples, taken, networks)
+                shown[name] = picture(samples, taken, networks)
     return {"rows": rows, "sums": SUMS, "pool": POOL, "pictures": shown,
             "outer": OUTER, "digits": reader.are_digits}  # fmt: skip
 

@@ -104,9 +104,11 @@ def study(
     found: dict[str, Any] = {}
     pictures: dict[str, Any] = {}
 
-    def section(name: str, title: str, function: Callable[[], dict[str, Any]]) -> None:
+    def section(name: str, title: str, function: Callable[[], dict[str, Any] | None]) -> None:
         start = time.monotonic()
         result = function()
+        if result is None:
+            return
         pictures[name] = result.pop("pictures", {})
         found[name] = result
         print(f"{title}: {time.monotonic() - start:.0f} s", flush=True)
@@ -227,6 +229,11 @@ def features() -> None:
         tried.labels("test")  # a folder has none
         with Networks(engine, tried.file) as networks:
             found = representations.study(tried, networks, arguments.labels)
+        if found is None:
+            raise UserError(
+                f"{arguments.run} was trained on {tried.config.train_images} images; features are "
+                f"tried with {representations.LEAST} at least."
+            )
     print(f"D of {arguments.run} at step {tried.step} on {tried.config.dataset}\n")
     print(representations.table(found))
 

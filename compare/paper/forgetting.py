@@ -22,6 +22,7 @@ DROPPED = (1, 2, 4, 8)  # maps that are dropped
 CHANCES = 5  # draws of as many other maps
 SHOWN, SHOWN_DROPPED = 12, 4  # samples that are shown, and maps that they lack
 DRAWN = 108  # purpose of Philox's key
+LEAST = 50  # places or samples of each kind that a regression is made of
 MUCH = 0.5  # share of samples that have the attribute
 
 
@@ -34,15 +35,18 @@ def study(samples: Pool, networks: Networks, reader: Reader) -> dict[str, Any]:
     rows, shown = [], {}
     for name in [*(["hole"] if reader.are_digits else []), *samples.attributes]:
         if name == "hole":
-            weights, score = by_place(maps, reader.pictures(samples.pictures[:COUNT]))
+            told = by_place(maps, reader.pictures(samples.pictures[:COUNT]))
             has = hole(reader.pictures(samples.pictures[again]) / 255) > 0
         else:
             values = samples.attributes[name]
-            weights, score = by_mean(maps, values[:COUNT])
+            told = by_mean(maps, values[:COUNT])
             has = values[again] > np.median(values)
-        order = np.argsort(-weights, kind="stable")
         sure = samples.classes[again] >= 0
         chosen = np.flatnonzero(has & sure) + COUNT  # those that have it, and are a digit
+        if told is None or len(chosen) < SHOWN:
+            continue
+        weights, score = told
+        order = np.argsort(-weights, kind="stable")
         for count in DROPPED:
             row = {"attribute": name, "score": score, "dropped": count, "samples": len(chosen)}
             rows.append(row | left(name, samples, chosen, order, count, networks, reader))
@@ -53,8 +57,9 @@ def study(samples: Pool, networks: Networks, reader: Reader) -> dict[str, Any]:
             "chances": CHANCES, "pictures": shown, "digits": reader.are_digits}  # fmt: skip
 
 
-def by_place(maps: Floats, digits: Images) -> tuple[Floats, float]:
-    """What each map says for a hole at a place, (C,), and the accuracy on places of other samples.
+def by_place(maps: Floats, digits: Images) -> tuple[Floats, float] | None:
+    """What each map says for a hole at a place, (C,), and the accuracy on places of other samples;
+    None if there are too few holes to tell.
 
     Places in holes, and as many that are not, drawn.
     """
@@ -67,9 +72,8 @@ def by_place(maps: Floats, digits: Images) -> tuple[Floats, float]:
     return _regression(places[chosen], inside.ravel()[chosen])
 
 
-def by_mean(maps: Floats, values: Floats) -> tuple[Floats, float]:
-    """What each map's mean over the image says for much of an attribute, (C,), and the accuracy on
-    other samples."""
+def by_mean(maps: Floats, values: Floats) -> tuple[Floats, float] | None:
+    """The same of much of an attribute, by each map's mean over the image."""
     return _regression(maps.mean((1, 2)), values > np.median(values))
 
 
@@ -80,11 +84,13 @@ def _shrunk(masks: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
     return whole.reshape(len(masks), side, 2, side, 2).mean((2, 4)) >= MUCH
 
 
-def _regression(x: Floats, y: NDArray[np.bool_]) -> tuple[Floats, float]:
+def _regression(x: Floats, y: NDArray[np.bool_]) -> tuple[Floats, float] | None:
     """Logistic regression's weights for features of deviation 1, and its accuracy on the last
-    fifth."""
+    fifth; None if fewer than LEAST are of one kind."""
     from sklearn.linear_model import LogisticRegression
 
+    if min(y.sum(), (~y).sum()) < LEAST:
+        return None
     scaled = (x - x.mean(0)) / np.maximum(x.std(0), 1e-9)
     first = 4 * len(y) // 5
     fitted = LogisticRegression(max_iter=1000).fit(scaled[:first], y[:first])

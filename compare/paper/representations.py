@@ -22,6 +22,7 @@ FEW, DRAWS = 100, 10  # labelled images of a class, and how often they are drawn
 COMPONENTS = 100  # of PCA
 STRENGTHS = (0.1, 1.0, 10.0)  # of the SVM's errors against its weights' norm, to choose from
 CHOOSE = 10_000  # images that the strength for all labels is chosen with
+LEAST = 2 * CLASSES * FEW  # images of a run that is tried
 LARGEST = 80_000_000  # values of the labelled images' features: 50,000 images of mnist28
 SETS = ("pixels", "pca", "random", "untrained", "trained")
 TITLES = {
@@ -47,38 +48,42 @@ class Split(NamedTuple):
     labels: NDArray[np.uint8]  # (N,)
 
 
-def study(subject: Subject, networks: Networks, count: int | None = None) -> dict[str, Any]:
+def study(subject: Subject, networks: Networks, count: int | None = None) -> dict[str, Any] | None:
     """Accuracy on test images for every set of features: on `count` labelled images, and on 1,000,
-    100 of a class, ten times.
+    100 of a class, ten times. None if the run has fewer than LEAST images.
 
     count: at most; None: all, or as many as have LARGEST values.
     """
-    labels = {split: subject.labels(split) for split in ("train", "test")}
-    assert subject.held_out is not None
-    images = {"train": subject.training, "test": subject.held_out}
-    validation = len(labels["train"]) // 5  # the last ones
-    features = architecture.of(subject.config).features
-    most = len(labels["train"]) if count is None else min(count, len(labels["train"]))
-    if count is None:
-        most = min(most, max(LARGEST // features, 2 * CLASSES * FEW))
+    available = len(subject.training)
+    if available < LEAST:
+        return None
+    most = max(LARGEST // architecture.of(subject.config).features, LEAST)
+    most = min(available, most if count is None else count)
+    # The strength is chosen on the last fifth, which then is trained on, too, if all images are.
+    chosen_on = slice(available - available // 5, available)
+    known = slice(0, min(most, chosen_on.start))
+    labels, test = subject.labels("train"), subject.held_out
+    assert test is not None
 
     def row(name: str) -> dict[str, Any]:
-        found = {split: features_of(name, images[split], networks) for split in images}
+        images = (subject.training[known], subject.training[chosen_on], test)
+        found = [features_of(name, each, networks) for each in images]
         if name == "pca":
             found = project(found)
-        scale = np.sqrt((found["train"].astype(np.float64) ** 2).sum(1).mean())
-        parts = {s: Split(x / np.float32(scale), labels[s]) for s, x in found.items()}
-        del found
-        return {"name": name, "features": parts["train"].features.shape[1]} | _accuracies(
-            parts["train"], parts["test"], validation, most
-        )
+        scale = np.sqrt(np.mean(np.einsum("ij,ij->i", found[0], found[0])))
+        for x in found:
+            x /= scale
+        classes = (labels[known], labels[chosen_on], subject.labels("test"))
+        known_, unseen, tested = map(Split, found, classes)
+        accuracies = _accuracies(known_, unseen, tested, everything=most == available)
+        return {"name": name, "features": found[0].shape[1]} | accuracies
 
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:  # the solver is one thread
         rows = list(pool.map(row, SETS))
     return {
         "rows": rows,
         "count": most,
-        "available": len(labels["train"]),
+        "available": available,
         "few": FEW * CLASSES,
         "draws": DRAWS,
         "paper": PAPER.get(subject.config.dataset),
@@ -92,13 +97,13 @@ def features_of(name: str, images: Images, networks: Networks) -> Floats:
     return networks.features(images, name)  # type: ignore[arg-type]
 
 
-def project(pixels: dict[str, Floats]) -> dict[str, Floats]:
-    """Both splits' rows on the first principal components of the training images."""
-    mean = pixels["train"].mean(0)
-    centred = pixels["train"] - mean
+def project(pixels: list[Floats]) -> list[Floats]:
+    """Rows of several sets on the first principal components of the first set's."""
+    mean = pixels[0].mean(0)
+    centred = pixels[0] - mean
     _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
     first = vectors[:, ::-1][:, :COMPONENTS].astype(np.float32)
-    return {split: (x - mean) @ first for split, x in pixels.items()}
+    return [(x - mean) @ first for x in pixels]
 
 
 def table(found: dict[str, Any]) -> str:
@@ -121,22 +126,22 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _accuracies(train: Split, test: Split, validation: int, most: int) -> dict[str, Any]:
-    """Accuracy on the test images: `few`, one for each draw, and `all`."""
-    known = Split(train.features[:-validation], train.labels[:-validation])
-    unseen = Split(train.features[-validation:], train.labels[-validation:])
-    strength, _ = best(part(known, few(known.labels, 0)), unseen)
+def _accuracies(known: Split, unseen: Split, test: Split, everything: bool) -> dict[str, Any]:
+    """Accuracy on the test images: `few`, one for each draw, and `all`: of the known images, and if
+    `everything` of the unseen ones with which the strength was chosen."""
+    strength = best(part(known, few(known.labels, 0)), unseen)
     draws = [few(known.labels, draw) for draw in range(DRAWS)]
     accuracies = [accuracy(part(known, draw), test, strength) for draw in draws]
-    chosen, _ = best(part(known, range(min(CHOOSE, most))), unseen)
-    everything = accuracy(part(train, range(most)), test, chosen)
+    strength_all = best(part(known, range(min(CHOOSE, len(known.labels)))), unseen)
+    if everything:
+        known = Split(*(np.concatenate(pair) for pair in zip(known, unseen, strict=True)))
     return {
         "few": accuracies,
         "few_mean": float(np.mean(accuracies)),
         "few_spread": float(np.std(accuracies, ddof=1)),
         "few_strength": strength,
-        "all": everything,
-        "all_strength": chosen,
+        "all": accuracy(known, test, strength_all),
+        "all_strength": strength_all,
     }
 
 
@@ -152,11 +157,9 @@ def part(split: Split, indices: Iterable[int]) -> Split:
     return Split(split.features[chosen], split.labels[chosen])
 
 
-def best(train: Split, validation: Split) -> tuple[float, float]:
-    """The strength that classifies the validation images best, and their accuracy."""
-    found = [(accuracy(train, validation, strength), -strength) for strength in STRENGTHS]
-    most, strength = max(found)
-    return -strength, most
+def best(train: Split, validation: Split) -> float:
+    """The strength that classifies the validation images best; of equals the smallest."""
+    return max(STRENGTHS, key=lambda strength: (accuracy(train, validation, strength), -strength))
 
 
 def accuracy(train: Split, test: Split, strength: float) -> float:
