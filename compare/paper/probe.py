@@ -14,9 +14,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from common import checkpoint, normal
+from common import architecture, checkpoint, normal
 from common.architecture import STATISTICS
-from common.config import Precision
+from common.config import Config, Precision
 from compare import engines
 from compare.worker import Tasks, serve
 
@@ -94,19 +94,24 @@ class Probe:
         return {n: a.astype(floats) if a.dtype.kind == "f" else a for n, a in arrays.items()}
 
 
-def random_weights(config: Any) -> checkpoint.Arrays:
+def random_weights(config: Config) -> checkpoint.Arrays:
     """The initial state, but with random convolutions in D."""
     arrays = checkpoint.initial(config)
-    for index, (name, array) in enumerate(sorted(arrays.items())):
-        layer, kind = name.split("/")[-2:] if name.startswith("discriminator/") else ("", "")
-        if layer.startswith("conv") and kind == "kernel":
-            values = normal.normal(0, RANDOM, index, array.size).reshape(array.shape)
-            arrays[name] = (values * np.sqrt(2 / np.prod(array.shape[:3]))).astype(array.dtype)
-        elif layer.startswith("norm") and kind not in STATISTICS:
-            arrays[name] = np.full_like(array, kind == "scale")
-        elif layer and kind == "bias":
-            arrays[name] = np.zeros_like(array)
+    for index, layer in enumerate(architecture.of(config).discriminator):
+        for kind in layer.parameters.keys() - STATISTICS:
+            name = f"discriminator/{layer.name}/{kind}"
+            array = arrays[name]
+            if layer.operation == "conv" and kind == "kernel":
+                values = normal.normal(0, RANDOM, index, array.size).reshape(array.shape)
+                arrays[name] = (values * np.sqrt(2 / _fan_in(array))).astype(array.dtype)
+            elif layer.operation in ("conv", "batch_norm"):
+                arrays[name] = np.full_like(array, kind == "scale")
     return arrays
+
+
+def _fan_in(kernel: NDArray[Any]) -> int:
+    """Values that an output of a convolution is a sum of: (kh, kw, in, out)."""
+    return int(np.prod(kernel.shape[:3]))
 
 
 def begin(package: str, run: str, precision: Precision) -> Tasks:

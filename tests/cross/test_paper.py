@@ -328,6 +328,11 @@ def test_random_convolutions_have_the_variance_of_he_et_al() -> None:
     assert not arrays["discriminator/conv2/bias"].any()
     initial = checkpoint.initial(Config())
     assert np.array_equal(arrays["generator/dense1/kernel"], initial["generator/dense1/kernel"])
+    tuned = probe.random_weights(Config(recipe="tuned"))
+    assert np.array_equal(tuned["discriminator/conv2/kernel"], kernel)  # of any run the same
+    dcgan = probe.random_weights(Config(dataset="stacked-mnist"))
+    assert (dcgan["discriminator/norm2/scale"] == 1).all()
+    assert not dcgan["discriminator/norm2/offset"].any()
 
 
 # ------------------------------------------------------------------ a run
