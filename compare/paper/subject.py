@@ -24,6 +24,7 @@ from compare.worker import Worker
 Floats = NDArray[np.floating[Any]]
 Images = NDArray[np.uint8]  # (N, H, W, C)
 
+LARGEST = 250_000_000  # values of the training images that are looked at: 81,380 of 32 x 32 x 3
 HELD_OUT = 10_000  # images, at most
 SEED = 1  # of the samples' noise, as `sample` has it
 
@@ -105,9 +106,10 @@ class Subject:
 
     @functools.cached_property
     def training(self) -> Images:
-        """The images it was trained on."""
+        """The images it was trained on, or of too many the first."""
         dataset = datasets.load(self.config, _silent)
-        return dataset.gather(np.arange(dataset.shape[0]))
+        count, *shape = dataset.shape
+        return dataset.gather(np.arange(min(count, LARGEST // int(np.prod(shape)))))
 
     @functools.cached_property
     def held_out(self) -> Images | None:
@@ -123,7 +125,7 @@ class Subject:
     def labels(self, split: datasets.Split) -> NDArray[np.uint8]:
         """The classes of `training` (`train`) or of `held_out` (`test`)."""
         found = datasets.labels(self.config, split, _silent)
-        return found if split == "train" else found[:HELD_OUT]
+        return found[: len(self.training)] if split == "train" else found[:HELD_OUT]
 
     def noise(self, count: int, seed: int = SEED) -> NDArray[np.float32]:
         """Noise (count, Z) in [-1, 1)."""

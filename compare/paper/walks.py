@@ -59,7 +59,8 @@ def neighbours(subject: Subject, networks: Networks) -> dict[str, Any]:
     samples = networks.draw(subject.noise(COUNT))
     training = _pixels(subject.training)
     distances = nearest_distances(_pixels(samples), training)
-    found: dict[str, Any] = {"count": COUNT, "samples": float(np.median(distances))}
+    found: dict[str, Any] = {"count": COUNT, "training": len(training)}
+    found["samples"] = float(np.median(distances))
     closest = nearest(samples[:SHOWN], subject.training)
     found["pictures"] = {
         "nearest": images.grid(np.concatenate([samples[:SHOWN], subject.training[closest]]), SHOWN)

@@ -538,6 +538,16 @@ def test_the_features_alone(command: Command, short_run: Path, data_dir: str) ->
     assert "| trained D | 1,536 |" in out
 
 
+def test_of_too_many_images_the_first_are_looked_at(
+    data_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subject, "LARGEST", 100 * 28 * 28 + 5)
+    config = Config(data_dir=data_dir, train_images=400)
+    tried = subject.Subject("x", Path("x"), 0, "pytorch", config)
+    assert tried.training.shape == (100, 28, 28, 1)
+    assert tried.labels("train").shape == (100,)
+
+
 def test_networks_answer_in_arrays(short_run: Path, data_dir: str) -> None:
     tried = subject.subject(str(short_run), data_dir)
     pictures, noise = tried.training[:5], tried.noise(4)

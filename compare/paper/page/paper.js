@@ -174,7 +174,7 @@ function preset(name) {
 function captions() {
   const counts = { figure: 0, table: 0 }, found = DATA.representations || {};
   const values = {
-    count: grouped(DATA.neighbours.count), samples: fixed(DATA.neighbours.samples, 2), held_out: fixed(DATA.neighbours.held_out, 2), closer: percent(DATA.neighbours.closer),
+    count: grouped(DATA.neighbours.count), training: grouped(DATA.neighbours.training), samples: fixed(DATA.neighbours.samples, 2), held_out: fixed(DATA.neighbours.held_out, 2), closer: percent(DATA.neighbours.closer),
     legs: DATA.walk.legs, steps: DATA.walk.steps, maps: DATA.seen.maps, top: DATA.seen.top, images: grouped(DATA.seen.images),
     draws: found.draws, available: grouped(found.available), dropped: DATA.forgetting.shown_dropped, all_maps: DATA.forgetting.maps, chances: DATA.forgetting.chances,
     sums: DATA.arithmetic.sums, pool: grouped(DATA.arithmetic.pool), outer: percent(DATA.arithmetic.outer, 0), engine: engineTitle(RUN.engine),
