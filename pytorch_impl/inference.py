@@ -32,11 +32,13 @@ def outputs(
     """
     real = scale_images(torch.from_numpy(images).to(state.device), state.dtype)
     z = torch.from_numpy(noise).to(state.device, state.dtype)
-    with evaluating(state.discriminator) as D:
-        evaluated = D(real).cpu().numpy()
+    D = state.discriminator
+    logits = D(real)  # first: it moves the running statistics
+    with evaluating(D):
+        evaluated = D(real)
     return {
-        "logits": state.discriminator(real).cpu().numpy(),
-        "logits_evaluation": evaluated,
+        "logits": logits.cpu().numpy(),
+        "logits_evaluation": evaluated.cpu().numpy(),
         "images_training": state.generator(z).permute(0, 2, 3, 1).cpu().numpy(),
         "images_evaluation": generate(state, noise),
     }
