@@ -5,10 +5,11 @@ The paper trains on one data set (ImageNet) and classifies another; here both ar
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import warnings
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,7 +69,7 @@ def study(subject: Subject, networks: Networks, count: int | None = None) -> dic
     labels, test = subject.labels("train"), subject.held_out
     assert test is not None
 
-    def row(name: str) -> dict[str, Any]:
+    def splits(name: str) -> tuple[Split, Split, Split]:
         images = (subject.training[known], subject.training[chosen_on], test)
         found = [features_of(name, each, networks) for each in images]
         if name == "pca":
@@ -77,12 +78,13 @@ def study(subject: Subject, networks: Networks, count: int | None = None) -> dic
         for x in found:
             x /= scale
         classes = (labels[known], labels[chosen_on], subject.labels("test"))
-        known_, unseen, tested = map(Split, found, classes)
-        accuracies = _accuracies(known_, unseen, tested, everything=most == available)
-        return {"name": name, "features": found[0].shape[1]} | accuracies
+        return tuple(map(Split, found, classes))  # type: ignore[return-value]
 
-    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:  # the solver is one thread
-        rows = list(pool.map(row, SETS))
+    # Processes, not threads: the solver's random numbers are one stream in a process.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(2, os.cpu_count() or 1), spawn) as pool:
+        found = {n: pool.submit(_accuracies, *splits(n), most == available) for n in SETS}
+        rows = [{"name": name} | each.result() for name, each in found.items()]
     return {
         "rows": rows,
         "count": most,
@@ -139,6 +141,7 @@ def _accuracies(known: Split, unseen: Split, test: Split, everything: bool) -> d
     if everything:
         known = Split(*(np.concatenate(pair) for pair in zip(known, unseen, strict=True)))
     return {
+        "features": known.features.shape[1],
         "few": accuracies,
         "few_mean": float(np.mean(accuracies)),
         "few_spread": float(np.std(accuracies, ddof=1)),

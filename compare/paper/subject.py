@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import tempfile
-import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -34,7 +33,6 @@ class Networks:
 
     def __init__(self, engine: Engine, file: Path, precision: Precision = "float32") -> None:
         self._folder = tempfile.TemporaryDirectory()
-        self._lock = threading.Lock()  # one question at a time
         self._worker = Worker(
             engine,
             "compare.paper.probe",
@@ -71,11 +69,10 @@ class Networks:
 
     def _ask(self, task: str, **arguments: Any) -> Floats:
         """A task's result. Arrays go and come as files."""
-        with self._lock:
-            sent = {name: self._sent(name, value) for name, value in arguments.items()}
-            out = Path(self._folder.name) / "out.npy"
-            self._worker.ask(task, out=str(out), **sent)
-            found: Floats = np.load(out)
+        sent = {name: self._sent(name, value) for name, value in arguments.items()}
+        out = Path(self._folder.name) / "out.npy"
+        self._worker.ask(task, out=str(out), **sent)
+        found: Floats = np.load(out)
         return found
 
     def _sent(self, name: str, value: Any) -> Any:

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -349,6 +350,10 @@ def small(monkeypatch_module: pytest.MonkeyPatch) -> None:
         (representations, "CHOOSE", 300), (representations, "FEW", 30),
     ):  # fmt: skip
         monkeypatch_module.setattr(module, name, value)
+    # Here, where these values are.
+    monkeypatch_module.setattr(
+        representations, "ProcessPoolExecutor", lambda count, context: ThreadPoolExecutor(1)
+    )
 
 
 @pytest.fixture(scope="module")
