@@ -83,13 +83,15 @@ class Architecture:
         return [layer for layer in self.generator if layer.operation == "batch_norm"][-1]
 
     @property
+    def maps(self) -> list[Layer]:
+        """The discriminator's convolutions, but for one that is the decision."""
+        convolutions = [layer for layer in self.discriminator if layer.operation == "conv"]
+        return [layer for layer in convolutions if layer.output_shape[0] > 1]
+
+    @property
     def features(self) -> int:
         """How many features the discriminator has of an image: 1,536 by mnist28."""
-        return FEATURE_GRID**2 * sum(
-            layer.output_shape[-1]
-            for layer in self.discriminator
-            if layer.operation == "conv" and layer.output_shape[0] > 1
-        )
+        return FEATURE_GRID**2 * sum(layer.output_shape[-1] for layer in self.maps)
 
     def flattened_rows(self) -> dict[str, tuple[int, ...]]:
         """Dense layers that take a flattened image: name -> its (H, W, C)."""

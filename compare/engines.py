@@ -62,6 +62,17 @@ def choose(names: str, installed: bool = True) -> list[Engine]:
     return chosen
 
 
+def able(wanted: str, trained_by: str) -> Engine:
+    """The engine of that name, or for `auto` the one that trained a run if it is installed, else
+    any. UserError if there is none."""
+    if wanted != "auto":
+        return choose(wanted)[0]
+    for name in (trained_by, *ENGINES):
+        if name in ENGINES and not ENGINES[name].missing:
+            return ENGINES[name]
+    raise UserError("No backend is installed to draw samples with; run `make setup-pytorch`.")
+
+
 def not_installed(engine: Engine) -> str:
     """What to do about an engine that is not installed, in one sentence."""
     return (

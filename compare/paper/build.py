@@ -51,23 +51,16 @@ EngineName = Literal["auto", "pytorch", "tensorflow", "keras", "keras-torch", "k
 
 
 @dataclass(frozen=True)
-class PaperArguments:
-    """Which run to try the paper's claims on."""
+class FeaturesArguments:
+    """Whose features to try."""
 
     LIMITS: ClassVar[dict[str, limits.Limit]] = {"labels": limits.whole_number(2000, 10**9)}
 
     run: tyro.conf.Positional[str]
     """Run directory or checkpoint file, whichever backend wrote it."""
 
-    out: str | None = None
-    """Folder of paper.html, paper.json and weights.js (default: `paper` in the run directory)."""
-
     engine: EngineName = "auto"
     """Who computes; auto takes the engine that trained the run, if it is installed."""
-
-    engines: str | None = None
-    """Engines that are held against each other on this checkpoint, separated by commas (default:
-    all that are installed)."""
 
     labels: int | None = None
     """Labelled images that the features are tried with, at most (default: all, but no more than
@@ -78,22 +71,15 @@ class PaperArguments:
 
 
 @dataclass(frozen=True)
-class FeaturesArguments:
-    """Whose features to try."""
+class PaperArguments(FeaturesArguments):
+    """Which run to try the paper's claims on."""
 
-    LIMITS: ClassVar[dict[str, limits.Limit]] = PaperArguments.LIMITS
+    out: str | None = None
+    """Folder of paper.html, paper.json and weights.js (default: `paper` in the run directory)."""
 
-    run: tyro.conf.Positional[str]
-    """Run directory or checkpoint file, whichever backend wrote it."""
-
-    engine: EngineName = "auto"
-    """Who computes; auto takes the engine that trained the run, if it is installed."""
-
-    labels: int | None = None
-    """Labelled images at most (default: all, but no more than take a minute or two)."""
-
-    data_dir: str = "data"
-    """Folder of the data set."""
+    engines: str | None = None
+    """Engines that are held against each other on this checkpoint, separated by commas (default:
+    all that are installed)."""
 
 
 def study(
@@ -238,7 +224,7 @@ def features() -> None:
     print(representations.table(found))
 
 
-def _begin(arguments: PaperArguments | FeaturesArguments) -> tuple[Subject, Engine]:
+def _begin(arguments: FeaturesArguments) -> tuple[Subject, Engine]:
     """The run and the engine of a command line. UserError if one of them cannot be had."""
     if not arguments.run:
         raise UserError("The name of a run or file is missing; see --help.")
@@ -250,7 +236,7 @@ def _begin(arguments: PaperArguments | FeaturesArguments) -> tuple[Subject, Engi
             "The linear classifiers need scikit-learn, which is not installed; run "
             "`make setup-quality`."
         )
-    return tried, subject.engine_of(tried, arguments.engine)
+    return tried, engines.able(arguments.engine, tried.backend)
 
 
 def _compared(engine: Engine, names: str | None) -> list[Engine]:

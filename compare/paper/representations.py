@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from common import architecture
 from compare.paper.subject import Floats, Images, Networks, Subject, drawn
+from compare.quality.scorer import pixels
 
 DRAWN = 105  # purpose of Philox's key: which images are the few
 CLASSES = 10
@@ -98,17 +99,17 @@ def study(subject: Subject, networks: Networks, count: int | None = None) -> dic
 def features_of(name: str, images: Images, networks: Networks) -> Floats:
     """Images as one of SETS, (N, F) float32."""
     if name in ("pixels", "pca"):
-        return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+        return pixels(images)
     return networks.features(images, name)  # type: ignore[arg-type]
 
 
-def project(pixels: list[Floats]) -> list[Floats]:
+def project(sets: list[Floats]) -> list[Floats]:
     """Rows of several sets on the first principal components of the first set's."""
-    mean = pixels[0].mean(0)
-    centred = pixels[0] - mean
+    mean = sets[0].mean(0)
+    centred = sets[0] - mean
     _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
     first = vectors[:, ::-1][:, :COMPONENTS].astype(np.float32)
-    return [(x - mean) @ first for x in pixels]
+    return [(x - mean) @ first for x in sets]
 
 
 def table(found: dict[str, Any]) -> str:

@@ -40,10 +40,7 @@ def study(subject: Subject, networks: Networks) -> dict[str, Any]:
 
 def last_filters(subject: Subject) -> int:
     """How many maps D's last convolution has, the one before the decision."""
-    layers = architecture.of(subject.config).discriminator
-    return [x for x in layers if x.operation == "conv" and x.output_shape[0] > 1][-1].output_shape[
-        -1
-    ]
+    return architecture.of(subject.config).maps[-1].output_shape[-1]
 
 
 def last_map(features: Floats, filters: int) -> Floats:

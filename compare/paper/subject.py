@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from common import batches, checkpoint, datasets, images
 from common.catalogue import CATALOGUE
 from common.config import Config, Precision
-from common.limits import UserError
-from compare import engines
 from compare.engines import Engine
 from compare.paper.probe import Weights
 from compare.worker import Worker
@@ -135,16 +133,6 @@ def subject(name: str, data_dir: str) -> Subject:
     saved = checkpoint.load(file)
     config = replace(saved.config, data_dir=data_dir)
     return Subject(name, file, saved.step, saved.backend, config)
-
-
-def engine_of(found: Subject, wanted: str) -> Engine:
-    """The named engine, or for `auto` the one that trained the run if it is installed."""
-    if wanted != "auto":
-        return engines.choose(wanted)[0]
-    for name in (found.backend, *engines.ENGINES):
-        if name in engines.ENGINES and not engines.ENGINES[name].missing:
-            return engines.ENGINES[name]
-    raise UserError("No backend is installed to ask; run `make setup-pytorch`.")
 
 
 def drawn(purpose: int, index: int, count: int) -> NDArray[np.int64]:

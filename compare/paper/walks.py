@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import images
-from compare.paper.subject import Floats, Images, Networks, Subject
-from compare.quality.measures import nearest_distances
+from compare.paper.subject import Images, Networks, Subject
+from compare.quality.measures import nearest_distances, nearest_rows
+from compare.quality.scorer import pixels
 
 LEGS, FRAMES = 64, 30  # straight lines between noise vectors, and steps on each
 SHOWN_LEGS, SHOWN_FRAMES = 6, 11  # of the pictures
 COUNT = 2000  # samples whose nearest training image is looked for
 SHOWN = 12  # of them
-BLOCK = 500  # rows of a distance matrix held at once
 WALKED = 2  # seed of the walks' noise
 
 
@@ -43,8 +43,7 @@ def walk(subject: Subject, networks: Networks) -> dict[str, Any]:
 def jumps(walk: Images) -> dict[str, float]:
     """Of a walk of LEGS lines, ends included: largest over mean step, mean and spread over lines;
     and the share of steps that are none at all."""
-    pixels = _pixels(walk)
-    steps = np.linalg.norm(np.diff(pixels, axis=0), axis=1).reshape(LEGS, FRAMES)
+    steps = np.linalg.norm(np.diff(pixels(walk), axis=0), axis=1).reshape(LEGS, FRAMES)
     ratios = steps.max(1) / np.maximum(steps.mean(1), 1e-9)
     return {
         "ratio": float(ratios.mean()),
@@ -57,8 +56,8 @@ def neighbours(subject: Subject, networks: Networks) -> dict[str, Any]:
     """Samples, their nearest training images, and how far they are, in pixels' grey levels from 0
     to 1; the same of held-out images."""
     samples = networks.draw(subject.noise(COUNT))
-    training = _pixels(subject.training)
-    distances = nearest_distances(_pixels(samples), training)
+    training = pixels(subject.training)
+    distances = nearest_distances(pixels(samples), training)
     found: dict[str, Any] = {"count": COUNT, "training": len(training)}
     found["samples"] = float(np.median(distances))
     closest = nearest(samples[:SHOWN], subject.training)
@@ -66,7 +65,7 @@ def neighbours(subject: Subject, networks: Networks) -> dict[str, Any]:
         "nearest": images.grid(np.concatenate([samples[:SHOWN], subject.training[closest]]), SHOWN)
     }
     if subject.held_out is not None:
-        real = nearest_distances(_pixels(subject.held_out[:COUNT]), training)
+        real = nearest_distances(pixels(subject.held_out[:COUNT]), training)
         found["held_out"] = float(np.median(real))
         found["closer"] = float((distances < np.quantile(real, 0.01)).mean())
     return found
@@ -74,15 +73,4 @@ def neighbours(subject: Subject, networks: Networks) -> dict[str, Any]:
 
 def nearest(pictures: Images, training: Images) -> NDArray[np.int64]:
     """The index of each picture's nearest training image, by the distance of pixels: (N,)."""
-    others = _pixels(training)
-    squares = (others**2).sum(1)
-    found = []
-    for first in range(0, len(pictures), BLOCK):
-        block = _pixels(pictures[first : first + BLOCK])
-        found.append((squares - 2 * block @ others.T).argmin(1))
-    return np.concatenate(found)
-
-
-def _pixels(pictures: Images) -> Floats:
-    """(N, H * W * C) in [0, 1]."""
-    return pictures.reshape(len(pictures), -1).astype(np.float32) / np.float32(255)
+    return nearest_rows(pixels(pictures), pixels(training))

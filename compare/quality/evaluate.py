@@ -41,7 +41,7 @@ from common.checkpoint import write_json
 from common.config import SIDES, Config
 from common.limits import UserError
 from compare import engines, runs
-from compare.engines import ENGINES, Engine
+from compare.engines import Engine
 from compare.quality import others
 from compare.quality.pictures import STACKED, PictureScorer, columns_of, judge
 from compare.quality.scorer import (
@@ -125,7 +125,9 @@ def subject(name: str, engine: str, dataset: str | None = None) -> Subject:
         settings = Config(**config.to_json(settings) | {"dataset": dataset})
     in_run = (file.parent / "config.json").exists()
     out = file.parent / FILE_NAME if in_run else None
-    return Subject(name, file, settings, _facts(file, saved), _engine(engine, saved.backend), out)
+    return Subject(
+        name, file, settings, _facts(file, saved), engines.able(engine, saved.backend), out
+    )
 
 
 def _config_of(images: others.Images, dataset: str) -> Config:
@@ -182,15 +184,6 @@ def snapshot(subject: Subject) -> Iterator[Subject]:
         except OSError as error:
             raise UserError(f"{subject.file} cannot be copied ({error.strerror}).") from None
         yield dataclasses.replace(subject, file=file, facts=_facts(file, checkpoint.load(file)))
-
-
-def _engine(wanted: str, trained_by: str) -> Engine:
-    if wanted != "auto":
-        return engines.choose(wanted)[0]
-    for name in (trained_by, *ENGINES):
-        if name in ENGINES and not ENGINES[name].missing:
-            return ENGINES[name]
-    raise UserError("No backend is installed to draw samples with; run `make setup-pytorch`.")
 
 
 def images_of(subject: Subject, count: int, seed: int) -> NDArray[np.uint8]:

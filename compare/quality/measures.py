@@ -127,11 +127,17 @@ def nearest_distances(x: Floats, others: Floats | None = None) -> NDArray[np.flo
     Small to the training images: memorised; small to the rest: collapsed. A copy is at exactly 0:
     the winner is found in float32, its distance taken from the difference.
     """
-    nearest = np.empty(len(x), np.int64)
     candidates = x if others is None else others
+    difference = x - candidates[nearest_rows(x, others)]
+    return np.sqrt(np.sum(difference**2, axis=1, dtype=np.float64))
+
+
+def nearest_rows(x: Floats, others: Floats | None = None) -> NDArray[np.int64]:
+    """The index of each row's nearest row of `others`, or of the rest of x: (N,)."""
+    nearest = np.empty(len(x), np.int64)
     for rows, squared in _squared_distances(x, others):
         nearest[rows] = squared.argmin(1)
-    return np.sqrt(np.sum((x - candidates[nearest]) ** 2, axis=1, dtype=np.float64))
+    return nearest
 
 
 def _squared_distances(a: Floats, b: Floats | None = None) -> Iterator[tuple[slice, Floats]]:

@@ -99,7 +99,7 @@ class Extractor:
 
 
 def pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(N, H, W) uint8 -> (N, H * W) float32 in [0, 1]."""
+    """(N, H, W) or (N, H, W, C) uint8 -> (N, H * W * C) float32 in [0, 1]."""
     return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
 
 
