@@ -27,7 +27,7 @@ KERAS_EXTRAS = $(or $(KERAS_EXTRAS_$(KERAS_BACKEND)),$(error KERAS_BACKEND is te
 .DELETE_ON_ERROR:
 .PHONY: help setup setup-pytorch setup-tensorflow setup-keras setup-quality train-pytorch train-tensorflow \
 	train-keras data sample sample-pytorch sample-tensorflow sample-keras test test-all lint format \
-	parity bench quality paper compare torture audit readme constraints clean
+	parity bench quality quality-time paper compare torture audit readme constraints clean
 
 help: ## print this list
 	@echo "make TARGET [ARGS=\"--flag value ...\"]   (flags: make train-pytorch ARGS=--help)"
@@ -94,6 +94,9 @@ parity: setup ## the long parity ladder over every pair of backends: table, plot
 
 quality: setup ## train what is missing, score it, write the bands: SEEDS=5 ENGINES=pytorch,keras RECIPE=published
 	@$(RUN) compare.bands --seeds $(SEEDS) $(if $(ENGINES),--engines $(ENGINES)) --recipe $(RECIPE) $(ARGS)
+
+quality-time: setup ## seconds of training until the digits are so good: ENGINES=pytorch SEEDS=5 (nothing else may run)
+	@$(RUN) compare.seconds --seeds $(SEEDS) $(if $(ENGINES),--engines $(ENGINES)) $(ARGS)
 
 paper: setup ## try the paper's claims on a finished run, as a page and figures: ARGS="runs/pytorch-mnist-seed0"
 	@$(RUN) compare.paper $(ARGS)

@@ -24,7 +24,7 @@ LENGTH = frozenset({"steps", "epochs"})
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16", "float64"]
 Architecture = Literal["mnist28", "dcgan"]
-RecipeName = Literal["published", "tuned", "paper"]
+RecipeName = Literal["published", "tuned", "fast", "paper"]
 
 # Defaults that follow from other fields: the architecture from the data set, the networks' sizes
 # from both, the recipe from the architecture, and the numbers of the updates from the recipe.
@@ -51,7 +51,7 @@ class Config:
     seed: int = 0
     """Everything random is a function of it: initial weights, batch order, noise. [0, 2**63)"""
 
-    epochs: int = 5
+    epochs: int = BY_RECIPE
     """Passes over the training images (the tutorial's num_epochs=5)."""
 
     steps: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.metadata
 import platform
 import subprocess
@@ -40,11 +41,22 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
 
 def processor() -> str:
     """The processor's name in words."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def instructions() -> str:
+    """A name for the set of instructions that the processor has: equal names run the same code."""
+    known = _cpuinfo("flags") or _cpuinfo("Features") or processor()
+    return hashlib.sha256(known.encode()).hexdigest()[:12]
+
+
+def _cpuinfo(name: str) -> str | None:
+    """What Linux says of the first processor under a name."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
+            if line.startswith(name):
                 return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    return None
 
 
 def git_commit() -> str | None:

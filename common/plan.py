@@ -51,6 +51,7 @@ class TrainArguments(Config):
     NO_FLAGS: ClassVar = frozenset({"pictures_digest"})
 
     # Again, as tyro needs their annotation; config.py needs to do without tyro.
+    epochs: Annotated[int, by_recipe("epochs")] = BY_RECIPE
     batch_size: Annotated[int, by_recipe("batch_size")] = BY_RECIPE
     noise_size: Annotated[int, by_recipe("noise_size")] = BY_RECIPE
     learning_rate: Annotated[float, by_recipe("learning_rate")] = BY_RECIPE

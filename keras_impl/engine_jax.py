@@ -11,6 +11,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ import keras
 import numpy as np
 
 from common.config import UserError, recipe_of
+from common.environment import instructions
 from common.memory import keep_freed_memory
 from common.recipes import Hyper
 from keras_impl import keep_float64
@@ -39,7 +41,25 @@ def find_devices() -> None:
     """Let JAX find its devices, and take a GPU's memory as needed instead of at once."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     keep_freed_memory()  # before JAX's threads are there
+    _keep_compiled()
     jax.devices()
+
+
+def _keep_compiled() -> None:
+    """Keep what XLA compiles for later processes, which then start in 4 s instead of 14.
+
+    In JAX's own cache, below the user's, unless JAX_COMPILATION_CACHE_DIR names a folder. Code
+    compiled for one kind of processor may not run on another, so each kind has its own; see JAX's
+    guide to the persistent compilation cache.
+    """
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
+        with contextlib.suppress(RuntimeError):  # a user without a home
+            cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+            kept = cache / "dcgan-three-engines" / f"jax-{instructions()}"
+            jax.config.update("jax_compilation_cache_dir", str(kept))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # hundreds of small ones
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    jax.config.update("jax_compilation_cache_max_size", 2**28)  # bytes; what is oldest goes
 
 
 def prepare(precision: str) -> None:

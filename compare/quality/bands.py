@@ -54,7 +54,7 @@ class BandArguments:
     seeds: str = "5"
     """How many seeds, from 0 on: one number for all engines, or one for each (5,3,3)."""
 
-    recipe: Literal["published", "tuned"] = "published"
+    recipe: Literal["published", "tuned", "fast"] = "published"
     """The training recipe."""
 
     precision: Literal["float32", "bfloat16"] = "float32"

@@ -199,8 +199,11 @@ class Timed(Worker):
 
 
 def baseline_of(engine: Engine, settings: Config) -> str:
-    """The module of the plain loop of an engine's framework; of dcgan there is PyTorch's alone."""
-    name = "example" if settings.architecture == "dcgan" else engine.name.split("-")[0]
+    """The module of the plain loop of an engine's framework; PyTorch has a tutorial of its own for
+    the paper's networks."""
+    name = engine.name.split("-")[0]
+    if (name, settings.architecture) == ("pytorch", "dcgan"):
+        name = "example"
     return f"compare.speed.baselines.{name}"
 
 

@@ -76,7 +76,7 @@ def test_the_data_set_decides_the_networks_and_they_the_recipe(
     [
         (
             {"recipe": "paper"},
-            "--recipe takes one of published, tuned for --architecture mnist28, not paper.",
+            "--recipe takes one of published, tuned, fast for --architecture mnist28, not paper.",
         ),
         (
             {"channels": 3},

@@ -192,7 +192,10 @@ PAPER = {"dataset": "random", "train_images": 64, "image_size": 32, "width": 8}
         pytest.param("keras", {}, marks=pytest.mark.slow),
         pytest.param("keras-torch", {}, marks=pytest.mark.slow),
         pytest.param("keras-jax", {}, marks=pytest.mark.slow),
-        pytest.param("pytorch", PAPER, marks=pytest.mark.slow),
+        *(
+            pytest.param(name, PAPER, marks=pytest.mark.slow)
+            for name in ("pytorch", "tensorflow", "keras", "keras-torch", "keras-jax")
+        ),
     ],
 )
 def test_a_baseline_serves_turns(name: str, shape: dict[str, Any]) -> None:

@@ -7,11 +7,13 @@ with_pytorch.py, with_tensorflow.py and with_keras.py, the same names in each.
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -166,6 +168,16 @@ def _prepared(prepare: Callable, config: Config) -> None:
     prepare(config)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _memory() -> Iterator[None]:
+    """What a file's tests freed goes back to the system, which common.memory keeps it from: other
+    parts run beside this one, and so do the processes that tests start."""
+    yield
+    gc.collect()
+    if sys.platform == "linux":
+        getattr(ctypes.CDLL(None), "malloc_trim", int)(0)
+
+
 @pytest.fixture(scope="session")
 def make_state(backend: Any) -> Callable:
     """A new state of a short run, before its first step unless given arrays; the other arguments
@@ -178,9 +190,10 @@ def make_state(backend: Any) -> Callable:
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lend_state(backend: Any, make_state: Callable, prepare: Callable) -> Callable:
-    """A state before its first step that others used before: its step is compiled already."""
+    """A state before its first step that others of the file used before: its step is compiled
+    already."""
     states: dict[str, Any] = {}
 
     def lend(**changes: Any) -> Any:

@@ -66,7 +66,7 @@ class Run:
         assert loss_differences(losses, self.losses).max() <= BOUNDS[6]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def alone(
     lend_state: Callable, backend: Any, data_dir: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable:

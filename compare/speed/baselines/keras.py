@@ -16,31 +16,10 @@ import numpy as np
 
 from common.config import Config
 from common.quiet import quiet
+from compare.speed.baselines.stock import networks
 from compare.speed.timing import Images, Loop, Noise, serve
 
-Floats = np.ndarray  # float32 (N, 28, 28, 1) in [-1, 1]
-
-
-def networks(noise_size: int) -> tuple[Any, Any]:
-    """This experiment's discriminator and generator, from stock layers."""
-    import keras
-    from keras import layers
-
-    discriminator = keras.Sequential([
-        layers.Input((28, 28, 1)),
-        layers.Conv2D(32, 5), layers.LeakyReLU(0.01), layers.MaxPool2D(),
-        layers.Conv2D(64, 5), layers.LeakyReLU(0.01), layers.MaxPool2D(),
-        layers.Flatten(), layers.Dense(1024), layers.LeakyReLU(0.01), layers.Dense(1),
-    ])  # fmt: skip
-    generator = keras.Sequential([
-        layers.Input((noise_size,)),
-        layers.Dense(1024), layers.ReLU(), layers.BatchNormalization(),
-        layers.Dense(7 * 7 * 128), layers.ReLU(), layers.BatchNormalization(),
-        layers.Reshape((7, 7, 128)),
-        layers.Conv2DTranspose(64, 4, 2, "same"), layers.ReLU(), layers.BatchNormalization(),
-        layers.Conv2DTranspose(1, 4, 2, "same", activation="tanh"),
-    ])  # fmt: skip
-    return discriminator, generator
+Floats = np.ndarray  # float32 (N, H, W, C) in [-1, 1]
 
 
 def fitted(config: Config) -> Callable[[Any], object]:
@@ -57,7 +36,7 @@ def fitted(config: Config) -> Callable[[Any], object]:
     class GAN(keras.Model):
         def __init__(self) -> None:
             super().__init__()
-            self.D, self.G = networks(config.noise_size)
+            self.D, self.G = networks(config, keras)
             self.built = True  # it has no `call` to be built from
             self.d_metric = keras.metrics.Mean(name="d_loss")
             self.g_metric = keras.metrics.Mean(name="g_loss")
@@ -142,7 +121,7 @@ def looped(config: Config) -> Callable[[Floats], object]:
     import keras
     from keras import ops
 
-    D, G = networks(config.noise_size)
+    D, G = networks(config, keras)
     bce = keras.losses.BinaryCrossentropy(from_logits=True)
     optimizers = [keras.optimizers.Adam(config.learning_rate, beta_1=config.beta1) for _ in "DG"]
     for network, optimizer in zip((D, G), optimizers, strict=True):

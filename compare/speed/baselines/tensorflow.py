@@ -8,10 +8,10 @@ ready as float tensors, so that no input is timed.
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from common.config import Config
 from common.quiet import quiet
+from compare.speed.baselines.stock import networks
 from compare.speed.timing import Images, Loop, Noise, serve
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -20,33 +20,12 @@ with quiet():
 
     tf.config.list_logical_devices()
 
-layers = tf.keras.layers
-
-
-def networks(noise_size: int) -> tuple[Any, Any]:
-    """This experiment's discriminator and generator, from stock layers."""
-    discriminator = tf.keras.Sequential([
-        layers.Input((28, 28, 1)),
-        layers.Conv2D(32, 5), layers.LeakyReLU(0.01), layers.MaxPool2D(),
-        layers.Conv2D(64, 5), layers.LeakyReLU(0.01), layers.MaxPool2D(),
-        layers.Flatten(), layers.Dense(1024), layers.LeakyReLU(0.01), layers.Dense(1),
-    ])  # fmt: skip
-    generator = tf.keras.Sequential([
-        layers.Input((noise_size,)),
-        layers.Dense(1024), layers.ReLU(), layers.BatchNormalization(),
-        layers.Dense(7 * 7 * 128), layers.ReLU(), layers.BatchNormalization(),
-        layers.Reshape((7, 7, 128)),
-        layers.Conv2DTranspose(64, 4, 2, "same"), layers.ReLU(), layers.BatchNormalization(),
-        layers.Conv2DTranspose(1, 4, 2, "same", activation="tanh"),
-    ])  # fmt: skip
-    return discriminator, generator
-
 
 def loop(config: Config) -> Loop:
-    """Networks, optimizers and the loop over float images (B, 28, 28, 1) in [-1, 1]."""
+    """Networks, optimizers and the loop over float images (B, H, W, C) in [-1, 1]."""
     if config.device == "cpu":
         tf.config.set_visible_devices([], "GPU")
-    D, G = networks(config.noise_size)
+    D, G = networks(config, tf.keras)
     d_optimizer = tf.keras.optimizers.Adam(config.learning_rate, beta_1=config.beta1)
     g_optimizer = tf.keras.optimizers.Adam(config.learning_rate, beta_1=config.beta1)
     bce = tf.keras.losses.BinaryCrossentropy(from_logits=True)
