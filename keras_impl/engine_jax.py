@@ -216,8 +216,34 @@ class _Together:
 
 # XLA's gradients of convolutions and of pooling are slow on a processor, so there each is written
 # as a product of matrices, or as comparisons. Elsewhere they are left to XLA.
+#
+# On a processor XLA turns bfloat16 values into float32 for each product anew, and rounds each sum
+# of a gradient. So a layer widens its inputs once and rounds its outputs once: half the time.
 
 
+def _widened(layer: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A layer's function of inputs and kernel or size, which takes and gives bfloat16 values and
+    computes on them in float32."""
+
+    def wide(x: Any) -> Any:
+        return x.astype(jnp.float32) if getattr(x, "dtype", None) == jnp.bfloat16 else x
+
+    @functools.wraps(layer)
+    def widened(inputs: Tensor, other: Any) -> Tensor:
+        if not _on_processor():
+            return layer(inputs, other)
+        return layer(wide(inputs), wide(other)).astype(inputs.dtype)
+
+    return widened
+
+
+@_widened
+def dense(values: Tensor, kernel: Tensor) -> Tensor:
+    """(N, I), (I, O) -> (N, O)."""
+    return values @ kernel
+
+
+@_widened
 def conv(images: Tensor, kernel: Tensor) -> Tensor:
     """(N, H, W, C), (kh, kw, C, O) -> (N, H - kh + 1, W - kw + 1, O)."""
     if not _on_processor():
@@ -230,6 +256,7 @@ def conv(images: Tensor, kernel: Tensor) -> Tensor:
     return (patches @ kernel.reshape(-1, out)).reshape(n, height, width, out)
 
 
+@_widened
 def conv_transpose(images: Tensor, kernel: Tensor) -> Tensor:
     """(N, H, W, C), (4, 4, O, C) -> (N, 2H, 2W, O): stride 2, "same"."""
     if not _on_processor():
@@ -256,6 +283,7 @@ def _add_to_next(own: Tensor, following: Tensor, axis: int) -> Tensor:
     return pad(own, 0, 1) + pad(following, 1, 0)
 
 
+@_widened
 def max_pool(images: Tensor, size: tuple[int, int]) -> Tensor:
     """(N, H, W, C) -> (N, H / size, W / size, C). Of equal values the first in reading order has
     the gradient, as everywhere."""

@@ -186,7 +186,7 @@ def max_pool(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 # TensorFlow's holds the slope as a float32.
-leaky_relu = None
+leaky_relu = dense = None
 
 
 def fused_adam(

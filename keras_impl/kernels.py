@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 from keras import ops
-from keras.layers import Conv2D, Conv2DTranspose, MaxPooling2D
+from keras.layers import Conv2D, Conv2DTranspose, Dense, MaxPooling2D
 
 from keras_impl import load_engine
 from keras_impl.layers import Adam, LeakyReLU
@@ -31,6 +31,8 @@ def prefer_speed(network: keras.Model) -> None:
             layer.call = partial(conv_transpose, layer)
         elif isinstance(layer, MaxPooling2D) and channels_last and _fits(layer):
             layer.call = partial(max_pool, layer)
+        elif isinstance(layer, Dense) and engine.dense is not None:
+            layer.call = partial(dense, layer)
         elif isinstance(layer, LeakyReLU) and engine.leaky_relu is not None:
             layer.call = partial(leaky_relu, layer)  # type: ignore[method-assign]
 
@@ -62,6 +64,12 @@ def _fits(layer: MaxPooling2D) -> bool:
 def conv(inputs: Tensor, kernel: Tensor) -> Tensor:
     """(N, H, W, C), (kh, kw, C, O) -> (N, H - kh + 1, W - kw + 1, O)."""
     return engine.conv(inputs, ops.convert_to_tensor(kernel))
+
+
+def dense(layer: Dense, inputs: Tensor, training: bool | None = None) -> Tensor:
+    """(N, I) -> (N, O)."""
+    outputs = engine.dense(inputs, ops.convert_to_tensor(layer.kernel))
+    return layer.activation(outputs + layer.bias if layer.use_bias else outputs)
 
 
 def conv_transpose(layer: Conv2DTranspose, inputs: Tensor) -> Tensor:
