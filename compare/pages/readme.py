@@ -19,7 +19,7 @@ from compare.engines import ROOT
 from compare.pages import paper, results, torture
 from compare.pages.chinese import in_chinese
 from compare.parity.rungs import TITLES, worst_of_rungs
-from compare.quality import bands
+from compare.quality import bands, seconds
 from compare.speed import bench, scaling
 
 BACKENDS = {"PyTorch": "pytorch_impl", "TensorFlow": "tensorflow_impl", "Keras": "keras_impl"}
@@ -126,6 +126,11 @@ def quality_block(record: dict[str, Any]) -> str:
     return f"{bands.table(record)}\n\n{bands.summary(record)} Commands: {commands}."
 
 
+def seconds_block(record: dict[str, Any]) -> str:
+    """After how many seconds of training the digits are how good."""
+    return f"{seconds.table(record)}\n\n{seconds.summary(record)} Command: `{command(record)}`."
+
+
 def torture_block(record: dict[str, Any], table: Callable[[dict[str, Any]], str]) -> str:
     """What was broken on purpose, how often, and how much of it was lost."""
     where = sorted({part["processor"] for part in record["parts"].values()})
@@ -165,6 +170,7 @@ BLOCKS = {
     "bench": lambda: bench_block(figures("bench")),
     "scaling": lambda: scaling_block(figures("scaling")),
     "quality": lambda: quality_block(figures("quality")),
+    "quality-time": lambda: seconds_block(figures("quality-time")),
     "traps": lambda: traps_block(figures("traps")),
     "torture": lambda: torture_block(figures("torture"), torture.short_table),
     "torture-rows": lambda: torture_block(figures("torture"), torture.table),

@@ -12,6 +12,7 @@ that does nothing else.
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 import sys
 from dataclasses import dataclass
@@ -126,22 +127,22 @@ def seconds_to(goal: float, run: dict[str, Any]) -> float | None:
     return min(reached, default=None)
 
 
+def mean_to(goal: float, row: dict[str, Any]) -> float:
+    """Mean seconds of a row's runs to a goal; infinite if one does not get there."""
+    reached = [seconds_to(goal, run) for run in row["runs"]]
+    return math.inf if None in reached else statistics.fmean(s for s in reached if s is not None)
+
+
 def fastest(rows: list[dict[str, Any]], goal: float) -> dict[str, Any] | None:
     """The row whose every seed reaches a goal in the fewest seconds on the average."""
-    every = [row for row in rows if all(seconds_to(goal, run) is not None for run in row["runs"])]
-    return min(
-        every, key=lambda row: _mean([seconds_to(goal, r) for r in row["runs"]]), default=None
-    )
-
-
-def _mean(values: list[Any]) -> float:
-    return statistics.fmean(values)
+    best = min(rows, key=lambda row: mean_to(goal, row))
+    return best if mean_to(goal, best) < math.inf else None
 
 
 def _spread(values: list[Any], digits: int) -> str:
     """`41.2 ± 0.3`; of one value the value."""
     after = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{_mean(values):.{digits}f}{after}"
+    return f"{statistics.fmean(values):.{digits}f}{after}"
 
 
 def _cell(goal: float, row: dict[str, Any], best: bool) -> str:

@@ -1,4 +1,4 @@
-"""The ladder with recipe tuned, and with the paper's networks.
+"""The ladder with recipes tuned and fast, and with the paper's networks.
 
 In a file of their own: the engines of test_parity.py, some GB, are gone before these begin.
 """
@@ -19,21 +19,25 @@ from tests.cross.test_parity import STEPS, assert_all_hold, pairs, settings
 
 
 @pytest.mark.parametrize(
-    ("names", "steps"),
-    [("pytorch,tensorflow", 2), pytest.param(engines.ALL, 4, marks=pytest.mark.slow)],
+    ("recipe", "names", "steps", "window"),
+    [
+        ("tuned", "pytorch,tensorflow", 2, 6),
+        pytest.param("tuned", engines.ALL, 4, 20, marks=pytest.mark.slow),
+        pytest.param("fast", engines.ALL, 4, 20, marks=pytest.mark.slow),
+    ],
 )
-def test_recipe_tuned_climbs_the_same_ladder(
-    names: str, steps: int, data_dir: str, tmp_path: Path
+def test_other_recipes_climb_the_same_ladder(
+    recipe: RecipeName, names: str, steps: int, window: int, data_dir: str, tmp_path: Path
 ) -> None:
     """R1's second derivatives are in rung 2, the averaged weights in rungs 3 and 5; the learning
     rate falls in the windows' second half."""
     some = engines.choose(names)
     count = pairs(len(some))
-    chosen = dataclasses.replace(settings(data_dir, "float64", "tuned"), steps=20, batch_size=8)
+    chosen = dataclasses.replace(settings(data_dir, "float64", recipe), steps=window, batch_size=8)
     with parity.start(some, chosen) as workers:
         free = parity.run_ladder(workers, 2 * steps, tmp_path)
         assert_all_hold(rungs.compare_ladders(free, chosen), 5 * count)
-        windows = parity.run_windows(workers, 20, tmp_path)
+        windows = parity.run_windows(workers, window, tmp_path)
         assert_all_hold(rungs.compare_windows(windows, chosen), count)
         assert_all_hold(parity.run_relay(workers, chosen, steps, tmp_path), 2 * count)
     name = "average/generator/dense1/kernel"
@@ -44,7 +48,7 @@ def test_recipe_tuned_climbs_the_same_ladder(
 @pytest.mark.parametrize(
     ("recipe", "names", "free", "steps", "relay"),
     [
-        ("paper", engines.DEFAULT, 20, 20, 4),
+        ("paper", engines.DEFAULT, 4, 6, 2),
         pytest.param("paper", engines.ALL, rungs.FREE_STEPS, STEPS, 10, marks=pytest.mark.slow),
         pytest.param("tuned", engines.ALL, rungs.FREE_STEPS, STEPS, 10, marks=pytest.mark.slow),
     ],

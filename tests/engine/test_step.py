@@ -87,7 +87,7 @@ def test_images_are_scaled_exactly(bridge: ModuleType) -> None:
         pytest.param({"precision": "float32"}, marks=pytest.mark.slow),
         {"precision": "bfloat16"},
         pytest.param({"precision": "float64"}, marks=pytest.mark.slow),
-        {"precision": "float64", "recipe": "tuned"},
+        pytest.param({"precision": "float64", "recipe": "tuned"}, marks=pytest.mark.whole_run),
         pytest.param({"precision": "float32", "recipe": "tuned"}, marks=pytest.mark.slow),
     ],
     ids=lambda changes: " ".join(changes.values()),

@@ -37,6 +37,7 @@ def test_eager_step_is_the_graphs(
         np.testing.assert_allclose(eager, metrics[i], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_an_allocation_that_fails_is_explained(
     data_dir: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

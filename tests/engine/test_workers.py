@@ -132,7 +132,7 @@ def wait_for_step(directory: Path, step: int, process: subprocess.Popen[str]) ->
 
 # Two workers of the other kinds: `make parity`.
 KINDS = [
-    pytest.param("published", 2, marks=pytest.mark.long_run),
+    pytest.param("published", 2, marks=pytest.mark.whole_run),
     *(pytest.param(kind, 4, marks=pytest.mark.slow) for kind in ("published", "tuned", "dcgan")),
 ]
 

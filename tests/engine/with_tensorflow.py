@@ -26,7 +26,7 @@ FLAGS: list[tuple[str, ...]] = [(), ("--precision", "float64"), ("--compile",)]
 WAYS = [
     pytest.param(("published", False, True, 1e-12), marks=pytest.mark.slow),
     ("tuned", False, True, 1e-12),  # with the step's two graphs in the loop
-    ("published", True, False, 1e-10),
+    pytest.param(("published", True, False, 1e-10), marks=pytest.mark.slow),
     pytest.param(("published", True, True, 1e-10), marks=pytest.mark.slow),
 ]
 

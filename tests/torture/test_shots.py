@@ -40,10 +40,10 @@ SHOTS = [
     # Within the first checkpoint's write, and a step after one: its metrics must go.
     Shot("save", 0.13),
     Shot("step", 0.0),
-    Shot("import", 0.05, signal.SIGTERM),
-    Shot("compile", 0.3, signal.SIGINT),
 ]
 MORE = [
+    Shot("import", 0.05, signal.SIGTERM),
+    Shot("compile", 0.3, signal.SIGINT),
     Shot("saved", 0.0),
     Shot("ready", 0.0, signal.SIGINT),
     Shot("saved", 0.0, signal.SIGTERM, second=0.01),
