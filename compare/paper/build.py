@@ -188,15 +188,16 @@ def main() -> None:
         compared = _compared(engine, arguments.engines)
         out = Path(arguments.out) if arguments.out else tried.file.parent / "paper"
         commandline.check_place("out", out, folder=True)
-        found, pictures = study(tried, engine, compared, arguments.labels)
-        found |= {
-            "run": facts(tried, engine),
-            "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            "commit": git_commit(),
-            "processor": processor(),
-            "command": ["python", "-m", "compare.paper", *sys.argv[1:]],
-        }
-        path = write(found, pictures, tried, out)
+        with subject.snapshot(tried) as tried:
+            found, pictures = study(tried, engine, compared, arguments.labels)
+            found |= {
+                "run": facts(tried, engine),
+                "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+                "commit": git_commit(),
+                "processor": processor(),
+                "command": ["python", "-m", "compare.paper", *sys.argv[1:]],
+            }
+            path = write(found, pictures, tried, out)
     for claim, verdict in found["claims"].items():
         print(f"  {claim}: {verdict}")
     print(f"The paper on {arguments.run} at step {tried.step}, {found['seconds']:.0f} s -> {path}")

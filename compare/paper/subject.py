@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +16,7 @@ from numpy.typing import NDArray
 
 from common import batches, checkpoint, datasets, images
 from common.catalogue import CATALOGUE
-from common.config import Config, Precision
+from common.config import Config, Precision, UserError
 from compare.engines import Engine
 from compare.paper.probe import Weights
 from compare.worker import Worker
@@ -142,3 +145,15 @@ def drawn(purpose: int, index: int, count: int) -> NDArray[np.int64]:
 
 def _silent(line: str) -> None:
     """What data sets say of where they lie was said in training."""
+
+
+@contextlib.contextmanager
+def snapshot(tried: Subject) -> Iterator[Subject]:
+    """The same with a copy of its checkpoint, for the time of a `with` block: a run that trains
+    saves newer ones while it is tried."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            file = Path(shutil.copyfile(tried.file, Path(folder) / checkpoint.FILE_NAME))
+        except OSError as error:
+            raise UserError(f"{tried.file} cannot be copied ({error.strerror}).") from None
+        yield replace(tried, file=file, step=checkpoint.load(file).step)

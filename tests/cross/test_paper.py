@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from common import checkpoint
-from common.config import Config
+from common.config import Config, UserError
 from compare import engines
 from compare.paper import (
     agreement,
@@ -566,3 +566,17 @@ def test_networks_answer_in_arrays(short_run: Path, data_dir: str) -> None:
         assert np.array_equal(networks.draw_without(noise, []), drawn)
         assert not np.array_equal(networks.draw_without(noise, [0, 1, 2]), drawn)
         np.testing.assert_array_equal(networks.features(pictures), trained)  # its own weights again
+
+
+def test_a_run_that_trains_on_is_tried_at_one_state(tmp_path: Path) -> None:
+    settings = Config()
+    file = tmp_path / checkpoint.FILE_NAME
+    checkpoint.save(file, checkpoint.initial(settings), settings, "pytorch", {})
+    began = subject.Subject("x", file, 9, "pytorch", settings)
+    with subject.snapshot(began) as tried:
+        file.unlink()
+        assert (tried.step, tried.name) == (0, "x")
+        assert checkpoint.load(tried.file).step == 0
+    assert not tried.file.exists()
+    with pytest.raises(UserError, match="cannot be copied"), subject.snapshot(began):
+        pass

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from common.environment import instructions
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -74,3 +76,29 @@ def test_only_the_engine_files_import_an_engine():
             words = line.split()
             if words[:1] in (["import"], ["from"]):
                 assert words[1].split(".")[0] not in ("tensorflow", "torch", "jax"), path
+
+
+COMPILED = """
+from keras_impl import load_engine
+load_engine()
+import jax
+print(jax.jit(lambda x: x + 1)(1.0), jax.config.jax_compilation_cache_dir)
+"""
+
+
+@pytest.mark.parametrize("where", ["XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR"])
+def test_jax_keeps_what_it_compiled(where: str, tmp_path: Path):
+    """Below the user's cache, one folder for a kind of processor, or where the user says; and what
+    cannot be kept is compiled."""
+    done = run("jax", "-c", COMPILED, **{where: str(tmp_path)})
+    value, folder = done.stdout.split()
+    assert value == "2.0", done.stderr
+    below = Path(folder).relative_to(tmp_path).parts
+    if where == "XDG_CACHE_HOME":
+        assert below == ("dcgan-three-engines", f"jax-{instructions()}")
+    else:
+        assert below == ()
+    assert list(Path(folder).glob("jit*-cache"))
+    (tmp_path / "file").touch()
+    done = run("jax", "-c", COMPILED, **{where: str(tmp_path / "file")})
+    assert done.stdout.startswith("2.0 "), done.stderr
