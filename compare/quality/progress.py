@@ -35,10 +35,11 @@ STATES = "states"
 EVERY = 0.5  # seconds between two looks at a run; a checkpoint stands for half a minute
 
 
-def keep(run: Path, last: int) -> bool:
+def keep(run: Path, last: int | None) -> bool:
     """Keep the run's newest checkpoint, once its seconds are known; False if there is none to keep.
 
-    last: the step at which the run's own files stay, so that nothing need be kept.
+    last: the step at which the run's own files stay, so that nothing need be kept; None to keep
+    and score all alike.
     """
     result = runs.read_json(run / "result.json")
     step, seconds = result.get("step"), result.get("seconds")
@@ -70,7 +71,7 @@ def _step(file: Path) -> int | None:
 
 
 @contextlib.contextmanager
-def keeping(run: Path, last: int) -> Iterator[None]:
+def keeping(run: Path, last: int | None) -> Iterator[None]:
     """Keep every checkpoint that the run writes meanwhile."""
     done = threading.Event()
 

@@ -92,19 +92,14 @@ def paced(job: Job) -> Job:
 
 def measured(job: Job, scorer: Scorer) -> dict[str, Any]:
     """A run's states, trained and scored if that is not done: step, seconds, frechet_distance."""
-    total = config.total_steps(job.settings)
-    with progress.keeping(job.run, last=total):
+    with progress.keeping(job.run, last=None):
         outcome = runs.train(job)
     if outcome is not None and outcome.kind != "diverged":
         raise UserError(f"Training {job.run} ended with {outcome.status}: {outcome.tail[-300:]}")
+    progress.keep(job.run, last=None)  # the last one may have come since
     progress.score(job.run, job.engine, scorer)
-    states = progress.read(job.run)
-    if outcome is None:
-        measures = evaluate.scores(job.run, job.engine, scorer)["measures"]
-        result = runs.read_json(job.run / "result.json")
-        last = {"step": total, "seconds": result["seconds"]}
-        states.append(last | {"frechet_distance": measures["frechet_distance"]})
-    return {"seed": job.settings.seed, "finished": outcome is None, "states": states}
+    finished = outcome is None
+    return {"seed": job.settings.seed, "finished": finished, "states": progress.read(job.run)}
 
 
 def _row(engine: str, settings: Config, its_runs: list[dict[str, Any]]) -> dict[str, Any]:

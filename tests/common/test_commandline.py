@@ -126,7 +126,7 @@ def test_help_shows_the_default_of_each_recipe(capsys: pytest.CaptureFixture[str
     shown = " ".join(lines)
     for words in (
         "(default: 5; 1 by mnist28 fast)",
-        "(default: 128; 32 by mnist28 fast)",
+        "(default: 128; 48 by mnist28 fast)",
         "(default: 0.0003; 0.001 by mnist28 tuned",
         "(default: 0.5; 0.0 by mnist28 tuned, mnist28 fast)",
         "(default: mnist28 for pictures of 28 pixels, else dcgan)",
