@@ -47,7 +47,7 @@ ENGLISH = Words(
         (
             "how soon?",
             "to a Fréchet distance of 10, the published recipe's, {soon:.0f} s of training on 2 "
-            "cores by `--recipe fast` (PyTorch); {fast:.1f} after its one epoch, {fast_seconds:.0f} s",
+            "cores by `--recipe fast` (PyTorch); {fast:.1f} after its epoch, {fast_seconds:.0f} s",
             "quality.md#seconds-to-quality",
         ),
         (
