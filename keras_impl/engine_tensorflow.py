@@ -170,9 +170,51 @@ def _mean(x: Tensor) -> Any:
 # ------------------------------------------------------------------ kernels
 
 
+BLOCK = 4  # the image's gradient is computed in blocks of 4 x 4 pixels: 16 channels
+FEW = 4  # channels of an image: 1, 3 or 4
+
+
 def conv(images: Tensor, kernel: Tensor) -> Tensor:
     """(N, H, W, C), (kh, kw, C, O) -> (N, H - kh + 1, W - kw + 1, O)."""
-    return keras.ops.conv(images, kernel)
+    fits = images.shape[1] % BLOCK == images.shape[2] % BLOCK == 0
+    if kernel.shape[2] > FEW or not fits or tf.config.get_visible_devices("GPU"):
+        return keras.ops.conv(images, kernel)
+    return _conv_from_image(images, kernel)
+
+
+@tf.custom_gradient
+def _conv_from_image(images: Tensor, kernel: Tensor) -> Any:
+    """The same with another gradient of the image: oneDNN works on blocks of 16 channels, and of a
+    one-channel image's it wastes 15 of them."""
+
+    def gradients(grad: Tensor) -> tuple[Tensor, Tensor]:  # the unused one is pruned
+        kernel_grad = tf.raw_ops.Conv2DBackpropFilter(
+            input=images,
+            filter_sizes=kernel.shape,
+            out_backprop=grad,
+            strides=[1, 1, 1, 1],
+            padding="VALID",
+        )
+        return _image_gradient(grad, kernel), kernel_grad
+
+    return tf.nn.conv2d(images, kernel, strides=1, padding="VALID"), gradients
+
+
+def _image_gradient(grad: Tensor, kernel: Tensor) -> Tensor:
+    """The convolution of the padded gradient with the flipped kernel, shifted for each pixel (a, b)
+    of a block, so that a block's pixels are the channels of one convolution."""
+    size, last = kernel.shape[0], BLOCK - 1
+    flipped = tf.transpose(tf.reverse(kernel, [0, 1]), (0, 1, 3, 2))  # (k, k, O, I)
+    shifted = [
+        tf.pad(flipped, ((a, last - a), (b, last - b), (0, 0), (0, 0)))
+        for a in range(BLOCK)
+        for b in range(BLOCK)
+    ]
+    border = (size - 1, size - 1)
+    blocks = tf.nn.conv2d(
+        grad, tf.concat(shifted, -1), strides=BLOCK, padding=((0, 0), border, border, (0, 0))
+    )  # (N, H / 4, W / 4, 16 * I)
+    return tf.nn.depth_to_space(blocks, BLOCK)
 
 
 def conv_transpose(images: Tensor, kernel: Tensor) -> Tensor:
@@ -185,8 +227,15 @@ def max_pool(images: Tensor, size: tuple[int, int]) -> Tensor:
     return keras.ops.max_pool(images, size)
 
 
-# TensorFlow's holds the slope as a float32.
-leaky_relu = dense = None
+def leaky_relu(x: Tensor, slope: float) -> Tensor:
+    """Values of any shape -> the same, in one pass each way. TensorFlow's kernel holds the slope as
+    float32, so in float64 it is layers.LeakyReLU's."""
+    if x.dtype == tf.float64:
+        return tf.where(x > 0, x, x * slope)
+    return tf.nn.leaky_relu(x, slope)
+
+
+dense = None  # Keras's own
 
 
 def fused_adam(

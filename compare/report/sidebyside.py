@@ -58,7 +58,7 @@ class CompareArguments:
     """How many seeds, from 0 on: one number for all engines, or one for each (5,3,3)."""
 
     steps: int | None = None
-    """Iterations of each run (default: 5 epochs; of MNIST the published 1,953)."""
+    """Iterations of each run (default: the recipe's epochs; of MNIST the published 1,953)."""
 
     dataset: str = Config.dataset
     """Training images: a data set's name, or the path of a folder of pictures."""
