@@ -179,7 +179,7 @@ def conv(images: Tensor, kernel: Tensor) -> Tensor:
     fits = images.shape[1] % BLOCK == images.shape[2] % BLOCK == 0
     if kernel.shape[2] > FEW or not fits or tf.config.get_visible_devices("GPU"):
         return keras.ops.conv(images, kernel)
-    return _conv_from_image(images, kernel)
+    return _conv_from_image(images, tf.convert_to_tensor(kernel))  # of a variable its value
 
 
 @tf.custom_gradient
