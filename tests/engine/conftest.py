@@ -173,6 +173,8 @@ def _memory() -> Iterator[None]:
     """What a file's tests freed goes back to the system, which common.memory keeps it from: other
     parts run beside this one, and so do the processes that tests start."""
     yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()  # compiled programs, some GB of them
     gc.collect()
     if sys.platform == "linux":
         getattr(ctypes.CDLL(None), "malloc_trim", int)(0)
