@@ -172,6 +172,8 @@ ONE_PROGRAM = True  # over all workers' devices
 def connect(addresses: list[str], rank: int) -> None:
     """Meet the other workers, before JAX looks for devices: NCCL between GPUs, gloo otherwise."""
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # A program over all workers that one has kept and the others compile anew waits for ever.
+    jax.config.update("jax_enable_compilation_cache", False)
     # Gloo takes the address that this machine's name leads to, which may be no way to the others.
     # JAX has no setting for it: a JAX without this function goes by the name.
     with contextlib.suppress(ImportError, AttributeError):
