@@ -59,7 +59,7 @@ def _keep_compiled() -> None:
             jax.config.update("jax_compilation_cache_dir", str(kept))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # hundreds of small ones
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    jax.config.update("jax_compilation_cache_max_size", 2**28)  # bytes; what is oldest goes
+    jax.config.update("jax_compilation_cache_max_size", 2**26)  # bytes; the oldest go
 
 
 def prepare(precision: str) -> None:
