@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -244,6 +246,18 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+@contextlib.contextmanager
+def copied(file: Path) -> Iterator[Path]:
+    """A copy of a run's checkpoint, for the time of a `with` block: a run that trains saves newer
+    ones meanwhile. UserError if it cannot be copied."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            copy = Path(shutil.copyfile(file, Path(folder) / CHECKPOINT))
+        except OSError as error:
+            raise UserError(f"{file} cannot be copied ({error.strerror}).") from None
+        yield copy
 
 
 def read_header(file: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:

@@ -185,7 +185,8 @@ def conv(images: Tensor, kernel: Tensor) -> Tensor:
 @tf.custom_gradient
 def _conv_from_image(images: Tensor, kernel: Tensor) -> Any:
     """The same with another gradient of the image: oneDNN works on blocks of 16 channels, and of a
-    one-channel image's it wastes 15 of them."""
+    one-channel image's it wastes 15 of them. tensorflow_impl/kernels.py has it too; implementations
+    share no code."""
 
     def gradients(grad: Tensor) -> tuple[Tensor, Tensor]:  # the unused one is pruned
         kernel_grad = tf.raw_ops.Conv2DBackpropFilter(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +15,8 @@ from numpy.typing import NDArray
 
 from common import batches, checkpoint, datasets, images
 from common.catalogue import CATALOGUE
-from common.config import Config, Precision, UserError
+from common.config import Config, Precision
+from compare import runs
 from compare.engines import Engine
 from compare.paper.probe import Weights
 from compare.worker import Worker
@@ -149,11 +149,6 @@ def _silent(line: str) -> None:
 
 @contextlib.contextmanager
 def snapshot(tried: Subject) -> Iterator[Subject]:
-    """The same with a copy of its checkpoint, for the time of a `with` block: a run that trains
-    saves newer ones while it is tried."""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            file = Path(shutil.copyfile(tried.file, Path(folder) / checkpoint.FILE_NAME))
-        except OSError as error:
-            raise UserError(f"{tried.file} cannot be copied ({error.strerror}).") from None
+    """The same with a copy of its checkpoint, for the time of a `with` block (runs.copied)."""
+    with runs.copied(tried.file) as file:
         yield replace(tried, file=file, step=checkpoint.load(file).step)

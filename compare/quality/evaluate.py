@@ -22,7 +22,6 @@ import contextlib
 import dataclasses
 import hashlib
 import platform
-import shutil
 import sys
 import tempfile
 import time
@@ -173,16 +172,11 @@ def check_kind(subject: Subject, kind: Kind) -> None:
 
 @contextlib.contextmanager
 def snapshot(subject: Subject) -> Iterator[Subject]:
-    """The same with a copy of its checkpoint, for the time of a `with` block: a run that trains
-    saves a newer one while it is scored."""
+    """The same with a copy of its checkpoint, for the time of a `with` block (runs.copied)."""
     if subject.engine is None:
         yield subject
         return
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            file = Path(shutil.copyfile(subject.file, Path(folder) / checkpoint.FILE_NAME))
-        except OSError as error:
-            raise UserError(f"{subject.file} cannot be copied ({error.strerror}).") from None
+    with runs.copied(subject.file) as file:
         yield dataclasses.replace(subject, file=file, facts=_facts(file, checkpoint.load(file)))
 
 

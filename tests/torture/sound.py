@@ -30,7 +30,7 @@ def sound(found: checkpoint.Checkpoint) -> None:
     for network, shapes in networks.items():
         for name, shape in shapes.items():
             wanted[f"{network}/{name}"] = shape
-            if network == "generator" and settings.recipe == "tuned":
+            if network == "generator" and settings.recipe in ("tuned", "fast"):
                 wanted[f"average/{network}/{name}"] = shape
             if "moving" not in name:
                 wanted[f"optimizer/{network}/{name}/first_moment"] = shape
@@ -71,7 +71,7 @@ def require_config(c: Config) -> None:
     require(isinstance(c.data_dir, str) and c.data_dir not in ("", "\0"), "no data folder")
     require(isinstance(c.dataset, str) and c.dataset not in ("", "\0"), "no data set")
     require(c.dataset != "mnist" or c.train_images <= 60_000, "more images than there are")
-    recipes = {"mnist28": ("published", "tuned"), "dcgan": ("paper", "tuned")}
+    recipes = {"mnist28": ("published", "tuned", "fast"), "dcgan": ("paper", "tuned")}
     require(c.architecture in recipes, "unknown networks")
     sizes = {"mnist28": ((28,), (1,), (None,)), "dcgan": ((32, 64, 128), (1, 3), range(1, 1025))}
     shape = (c.image_size, c.channels, c.width)
