@@ -40,8 +40,12 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
 
 
 def processor() -> str:
-    """The processor's name in words."""
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
+    """The processor's name in words; of one whose host tells the maker alone, the model's numbers
+    too (AMD's family 25 is Zen 3 or 4, 26 Zen 5)."""
+    name = _cpuinfo("model name")
+    if name and not any(character.isdigit() for character in name):
+        name += f" (family {_cpuinfo('cpu family')}, model {_cpuinfo('model')})"
+    return name or platform.processor() or platform.machine()
 
 
 def instructions() -> str:
@@ -54,8 +58,9 @@ def _cpuinfo(name: str) -> str | None:
     """What Linux says of the first processor under a name."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith(name):
-                return line.split(":", 1)[1].strip()
+            key, _, value = line.partition(":")
+            if key.strip() == name:
+                return value.strip()
     return None
 
 
