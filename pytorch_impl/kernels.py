@@ -77,7 +77,7 @@ class _Linear(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             x_grad = _Linear.apply(grad, weight.t(), None)
         if ctx.needs_input_grad[1]:
-            weight_grad = grad.t() @ x  # here MKL is as fast
+            weight_grad = _Linear.apply(grad.t(), x.t(), None)
         if ctx.needs_input_grad[2]:
             bias_grad = grad.sum(0)
         return x_grad, weight_grad, bias_grad
