@@ -174,7 +174,34 @@ def max_pool(images: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.max_pool2d(images.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
 
 
-dense = None  # Keras's own
+def dense(values: Tensor, kernel: Tensor) -> Tensor:
+    """(N, I), (I, O) -> (N, O)."""
+    on_processor = values.device.type == "cpu" and not torch.compiler.is_compiling()
+    # To a single unit MKL is as fast; float64 oneDNN does not know, and bfloat16 goes there anyway.
+    if on_processor and values.dtype is torch.float32 and kernel.shape[1] > 1 and _onednn:
+        return _Product.apply(values, kernel)
+    return values @ kernel
+
+
+# Made for torch.compile and not public; not in every build.
+_onednn: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+
+
+class _Product(torch.autograd.Function):
+    """A product in float32 by oneDNN: PyTorch's own goes to MKL, which is slower on AMD."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(a, b)
+        return _onednn(a, b.t(), None, "none", [], "")
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # differentiable again
+        a, b = ctx.saved_tensors
+        a_grad = _Product.apply(grad, b.t()) if ctx.needs_input_grad[0] else None
+        return a_grad, _Product.apply(a.t(), grad) if ctx.needs_input_grad[1] else None
+
+
 leaky_relu = functional.leaky_relu  # one pass each way, where layers.LeakyReLU's own takes five
 
 

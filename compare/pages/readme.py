@@ -168,6 +168,7 @@ BLOCKS = {
     "parity": lambda: parity_block(figures("parity")),
     "parity-dcgan": lambda: parity_block(figures("parity-dcgan")),
     "bench": lambda: bench_block(figures("bench")),
+    "bench-dcgan": lambda: bench_block(figures("bench-dcgan")),
     "scaling": lambda: scaling_block(figures("scaling")),
     "quality": lambda: quality_block(figures("quality")),
     "quality-time": lambda: seconds_block(figures("quality-time")),
