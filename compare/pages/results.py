@@ -130,7 +130,7 @@ def measured(figures: Callable[[str], Any]) -> dict[str, Any]:
     rows = figures("quality-time")["rows"]
     for goal in (10, 2, 1):
         if (best := seconds.fastest(rows, goal)) is not None:
-            found |= {f"soon{goal}": seconds.mean_to(goal, best), f"by{goal}": best["recipe"]}
+            found |= {f"soon{goal}": seconds.mean_to(goal, best), f"by{goal}": seconds.name(best)}
             found["soon_precision"] = best["precision"]
     paper = figures("paper-published")
     for row in paper["representations"]["rows"]:

@@ -134,6 +134,12 @@ def fastest(rows: list[dict[str, Any]], goal: float) -> dict[str, Any] | None:
     return best if mean_to(goal, best) < math.inf else None
 
 
+def name(row: dict[str, Any]) -> str:
+    """The recipe of a row, with the flag of its length where that is not the recipe's own."""
+    own = config.total_steps(Config(recipe=row["recipe"]))
+    return row["recipe"] + (f" --steps {row['steps']}" if row["steps"] != own else "")
+
+
 def _spread(values: list[Any], digits: int) -> str:
     """`41.2 ± 0.3`; of one value the value."""
     after = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""

@@ -59,6 +59,11 @@ def test_the_table_says_how_many_got_there() -> None:
     assert lines[3].endswith("| 30.0 ± 0.0 | 200.0 ± 0.0 | **200.0 ± 0.0** | 1 of 2 |")
 
 
+def test_a_length_of_its_own_is_named() -> None:
+    assert seconds.name(row("tuned", steps=1953)) == "tuned"
+    assert seconds.name(row("fast", steps=1800)) == "fast --steps 1800"
+
+
 @pytest.mark.parametrize("text", ["", "slow", "fast:9", "fast:", "fast:x", "fast,fast"])
 def test_lengths_that_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="--lengths "):

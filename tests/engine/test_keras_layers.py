@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from common import architecture
 from keras_impl import load_engine
 from keras_impl.architectures import make_discriminator, make_generator
 from keras_impl.canonical import canonical_tensors
+from keras_impl.kernels import prefer_speed
 from keras_impl.layers import Adam, BatchNormalization, LeakyReLU
 from keras_impl.networks import Discriminator, Generator
 
@@ -107,6 +109,31 @@ def test_adam_against_numpy(beta1: float, beta2: float):
         np.testing.assert_allclose(ops.convert_to_numpy(variable), value, rtol=1e-14)
         assert np.linalg.norm(first - m) <= 1e-14 * np.linalg.norm(m)
         assert np.linalg.norm(second - v) <= 1e-14 * np.linalg.norm(v)
+
+
+def test_dense_layers_by_an_engines_kernel_are_keras_own():
+    """In float32: the outputs, and gradients of gradients, as R1 takes them."""
+    random = np.random.default_rng(0)
+    x = ops.convert_to_tensor(random.uniform(-1, 1, (8, 96)).astype("float32"))
+    weights = [random.uniform(-0.2, 0.2, shape) for shape in ((96, 40), (40,), (40, 1), (1,))]
+    found = []
+    for prefer in (lambda network: None, prefer_speed):
+        layers = [keras.layers.Dense(40, dtype="float32"), keras.layers.Dense(1, dtype="float32")]
+        network = keras.Sequential([keras.Input((96,), dtype="float32"), *layers])
+        network.set_weights(weights)
+        prefer(network)
+
+        def objective() -> tuple[Any, Any]:
+            def squares(v: Any) -> Any:
+                return ops.sum(ops.square(network(v)))  # noqa: B023 (called within this turn)
+
+            loss, gradient = engine.input_gradient(network, squares, x)  # noqa: B023
+            return loss + ops.sum(ops.square(gradient)), None
+
+        loss, _, gradients = engine.gradients(network, objective)
+        found.append([ops.convert_to_numpy(value) for value in (loss, *gradients)])
+    for fast, own in zip(*found, strict=True):
+        assert np.linalg.norm(fast - own) <= 1e-5 * np.linalg.norm(own)
 
 
 def test_float64_layers_compute_in_float64():
