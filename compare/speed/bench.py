@@ -246,6 +246,7 @@ def measure(arguments: BenchArguments, request: Request) -> dict[str, Any]:
             **shape,
         )
         config.check(chosen)
+        print(f"Timing {engine.name} in {precision} ...", file=sys.stderr, flush=True)
         for row in measure_pair(engine, chosen, arguments.rounds, arguments.turn):
             rows.append(row | {"asked_device": device})
     rates = {pair: best_rates(each) for pair, each in found.items()}
