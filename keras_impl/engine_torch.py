@@ -174,6 +174,10 @@ def max_pool(images: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.max_pool2d(images.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
 
 
+# Made for torch.compile and not public; not in every build.
+_onednn: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+
+
 def dense(values: Tensor, kernel: Tensor) -> Tensor:
     """(N, I), (I, O) -> (N, O)."""
     on_processor = values.device.type == "cpu" and not torch.compiler.is_compiling()
@@ -181,10 +185,6 @@ def dense(values: Tensor, kernel: Tensor) -> Tensor:
     if on_processor and values.dtype is torch.float32 and kernel.shape[1] > 1 and _onednn:
         return _Product.apply(values, kernel)
     return values @ kernel
-
-
-# Made for torch.compile and not public; not in every build.
-_onednn: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
 class _Product(torch.autograd.Function):

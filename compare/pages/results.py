@@ -46,8 +46,8 @@ ENGLISH = Words(
         (
             "how soon?",
             "seconds of training on 2 cores in {soon_precision}, to a Fréchet distance of 10, the "
-            "published recipe's: {soon10:.0f} by recipe `{by10}`; of 2: {soon2:.0f} by `{by2}`; of "
-            "1: {soon1:.0f} by `{by1}`",
+            "published recipe's: {soon10:.0f} by recipe `{by10}` ({engine10}); of 2: {soon2:.0f} "
+            "by `{by2}` ({engine2}); of 1: {soon1:.0f} by `{by1}` ({engine1})",
             "quality.md#seconds-to-quality",
         ),
         (
@@ -93,8 +93,8 @@ CHINESE = Words(
         (
             "多快能画好？",
             "2 核、{soon_precision} 下的训练秒数：Fréchet 距离降到 10（`published` 最终的水平）"
-            "用配方 `{by10}` 需 {soon10:.0f}，降到 2 用 `{by2}` 需 {soon2:.0f}，"
-            "降到 1 用 `{by1}` 需 {soon1:.0f}",
+            "用配方 `{by10}`（{engine10}）需 {soon10:.0f}，降到 2 用 `{by2}`（{engine2}）需 "
+            "{soon2:.0f}，降到 1 用 `{by1}`（{engine1}）需 {soon1:.0f}",
             "quality.md#seconds-to-quality",
         ),
         (
@@ -131,7 +131,7 @@ def measured(figures: Callable[[str], Any]) -> dict[str, Any]:
     for goal in (10, 2, 1):
         if (best := seconds.fastest(rows, goal)) is not None:
             found |= {f"soon{goal}": seconds.mean_to(goal, best), f"by{goal}": seconds.name(best)}
-            found["soon_precision"] = best["precision"]
+            found |= {f"engine{goal}": best["engine"], "soon_precision": best["precision"]}
     paper = figures("paper-published")
     for row in paper["representations"]["rows"]:
         if row["name"] in ("trained", "pixels"):

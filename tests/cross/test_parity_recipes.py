@@ -23,8 +23,7 @@ from tests.cross.test_parity import STEPS, assert_all_hold, pairs, settings
     [
         ("tuned", "pytorch,tensorflow", 2, 6),
         pytest.param("tuned", engines.ALL, 4, 20, marks=pytest.mark.slow),
-        # Other numbers for the same step, so fewer of them.
-        pytest.param("fast", engines.ALL, 2, 6, marks=pytest.mark.slow),
+        pytest.param("fast", engines.ALL, 4, 20, marks=pytest.mark.slow),
     ],
 )
 def test_other_recipes_climb_the_same_ladder(

@@ -116,22 +116,25 @@ def test_dense_layers_by_an_engines_kernel_are_keras_own():
     random = np.random.default_rng(0)
     x = ops.convert_to_tensor(random.uniform(-1, 1, (8, 96)).astype("float32"))
     weights = [random.uniform(-0.2, 0.2, shape) for shape in ((96, 40), (40,), (40, 1), (1,))]
+
+    def derivatives(network: keras.Model) -> list[np.ndarray]:
+        def squares(v: Any) -> Any:
+            return ops.sum(ops.square(network(v)))
+
+        def objective() -> tuple[Any, Any]:
+            loss, gradient = engine.input_gradient(network, squares, x)
+            return loss + ops.sum(ops.square(gradient)), None
+
+        loss, _, gradients = engine.gradients(network, objective)
+        return [ops.convert_to_numpy(value) for value in (loss, *gradients)]
+
     found = []
     for prefer in (lambda network: None, prefer_speed):
         layers = [keras.layers.Dense(40, dtype="float32"), keras.layers.Dense(1, dtype="float32")]
         network = keras.Sequential([keras.Input((96,), dtype="float32"), *layers])
         network.set_weights(weights)
         prefer(network)
-
-        def objective() -> tuple[Any, Any]:
-            def squares(v: Any) -> Any:
-                return ops.sum(ops.square(network(v)))  # noqa: B023 (called within this turn)
-
-            loss, gradient = engine.input_gradient(network, squares, x)  # noqa: B023
-            return loss + ops.sum(ops.square(gradient)), None
-
-        loss, _, gradients = engine.gradients(network, objective)
-        found.append([ops.convert_to_numpy(value) for value in (loss, *gradients)])
+        found.append(derivatives(network))
     for fast, own in zip(*found, strict=True):
         assert np.linalg.norm(fast - own) <= 1e-5 * np.linalg.norm(own)
 
